@@ -1,0 +1,1 @@
+"""The `sfctl` command line."""

@@ -1,0 +1,1 @@
+"""The StreamForge server: API, worker and sweeper."""

@@ -1,0 +1,160 @@
+"""Every error StreamForge raises on purpose, in one tree.
+
+StreamForgeError
+├── PermanentError          the same input will fail again: fail at once, tell the user
+│   ├── BadRequestError           400
+│   │   └── EmptyUploadError
+│   ├── NotSignedInError          401
+│   ├── NotFoundError             404
+│   │   ├── JobNotFoundError
+│   │   ├── VideoNotFoundError
+│   │   └── UnknownRenditionError
+│   ├── ConflictError             409
+│   ├── UploadTooLargeError       413
+│   ├── UnsupportedMediaError     415
+│   ├── RangeNotSatisfiableError  416
+│   ├── MisdirectedRequestError   421
+│   ├── MediaLimitError           422, code limit_<name>
+│   ├── DamagedMediaError         422
+│   └── WorkerCrashedError        422
+└── TransientError          the world failed, not the input: back off and try again
+    ├── StoreUnavailableError     503
+    └── DatabaseUnavailableError  503
+"""
+
+
+class StreamForgeError(Exception):
+    """Base of the tree: a stable `code`, an HTTP `status`, a `title`, and a `hint` on what to do next."""
+
+    code = "internal_error"
+    status = 500
+    title = "Internal error"
+    hint: str | None = None
+
+    def __init__(self, detail: str | None = None, *, hint: str | None = None) -> None:
+        self.detail = detail or self.title
+        if hint is not None:
+            self.hint = hint
+        super().__init__(self.detail)
+
+
+class PermanentError(StreamForgeError):
+    """The same input will fail again."""
+
+
+class TransientError(StreamForgeError):
+    """The world failed, not the input: trying again later can help."""
+
+    status = 503
+    title = "Temporarily unavailable"
+
+
+class BadRequestError(PermanentError):
+    """The request cannot be understood."""
+
+    code, status, title = "bad_request", 400, "Bad request"
+
+
+class EmptyUploadError(BadRequestError):
+    """No file, or a file of no bytes."""
+
+    code, title = "empty_upload", "The upload holds no file"
+    hint = "send the video as multipart form field 'file'"
+
+
+class NotSignedInError(PermanentError):
+    """No token where one is needed, or one that is wrong or expired."""
+
+    code, status, title = "not_signed_in", 401, "Not signed in"
+    hint = "send 'Authorization: Bearer TOKEN'; `sfctl auth token` prints the local one"
+
+
+class NotFoundError(PermanentError):
+    """Unknown, or somebody else's and private: the two look the same."""
+
+    code, status, title = "not_found", 404, "Not found"
+
+
+class JobNotFoundError(NotFoundError):
+    """No such job for this caller."""
+
+    code, title = "job_not_found", "No such job"
+
+
+class VideoNotFoundError(NotFoundError):
+    """No such video for this caller."""
+
+    code, title = "video_not_found", "No such video"
+
+
+class UnknownRenditionError(NotFoundError):
+    """The video has no such quality or format."""
+
+    code, title = "unknown_rendition", "No such quality"
+
+
+class ConflictError(PermanentError):
+    """The thing is not in a state that allows this."""
+
+    code, status, title = "conflict", 409, "Conflict"
+
+
+class UploadTooLargeError(PermanentError):
+    """More bytes than this server takes."""
+
+    code, status, title = "upload_too_large", 413, "The upload is too large"
+
+
+class UnsupportedMediaError(PermanentError):
+    """Not a video by content, or one that names other files."""
+
+    code, status, title = "unsupported_media", 415, "Not a supported video"
+    hint = "send one MP4, MOV, MKV, WebM, AVI or MPEG-TS file with a video stream"
+
+
+class RangeNotSatisfiableError(PermanentError):
+    """The range starts behind the end (RFC 9110, 15.5.17)."""
+
+    code, status, title = "range_not_satisfiable", 416, "Range not satisfiable"
+
+
+class MisdirectedRequestError(PermanentError):
+    """A `Host` this server does not go by (DNS rebinding)."""
+
+    code, status, title = "unknown_host", 421, "Unknown host"
+    hint = "use the address `sfctl status` shows, or add the name to SF_HTTP__ALLOWED_HOSTS"
+
+
+class MediaLimitError(PermanentError):
+    """The media goes beyond a limit of this server; `code` names which."""
+
+    status, title = 422, "Beyond a limit of this server"
+
+    def __init__(self, name: str, *, limit: float, value: float) -> None:
+        self.code = f"limit_{name}"
+        self.name, self.limit, self.value = name, limit, value
+        super().__init__(f"{name.replace('_', ' ')} is {value:g}, the limit is {limit:g}")
+
+
+class DamagedMediaError(PermanentError):
+    """Less than nine tenths of the video can be read."""
+
+    code, status, title = "damaged_media", 422, "The video is damaged"
+
+
+class WorkerCrashedError(PermanentError):
+    """The media process died at this input too often."""
+
+    code, status, title = "worker_crashed", 422, "Processing crashed"
+
+
+class StoreUnavailableError(TransientError):
+    """The object store does not answer."""
+
+    code, title = "store_unavailable", "The object store does not answer"
+
+
+class DatabaseUnavailableError(TransientError):
+    """The database does not answer."""
+
+    code, title = "database_unavailable", "The database does not answer"

@@ -1,0 +1,1 @@
+"""The four seams (database, queue, objects, events) and their neighbours."""

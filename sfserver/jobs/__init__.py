@@ -1,0 +1,1 @@
+"""The processing of one upload: tasks, leases, progress."""

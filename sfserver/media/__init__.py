@@ -1,0 +1,1 @@
+"""Pure media processing with PyAV: no database, no HTTP, no queue."""

@@ -1,0 +1,207 @@
+"""The values that cross the sandbox wall: what a stage gets and what it gives back, all JSON-able.
+
+Frames are counted on the *grid*: output frame `n` is shown from `n / fps` on. Times without a unit in their name
+are ticks of the track they belong to.
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class MediaLimits:
+    """What one upload may cost (docs/concepts/untrusted-media.md)."""
+
+    max_pixels: int = 35_600_000
+    max_streams: int = 32
+    max_duration_s: float = 12 * 3600
+    max_fps: float = 120.0
+    max_fill_ratio: float = 20.0
+    fill_slack_frames: int = 3600
+    max_gap_s: float = 600.0
+    probe_bytes: int = 5_000_000
+
+
+@dataclass(frozen=True)
+class Rational:
+    """An exact ratio (frame rate, sample aspect ratio)."""
+
+    num: int
+    den: int
+
+
+@dataclass(frozen=True)
+class VideoFacts:
+    """The picture stream as probed. `width`/`height` are coded, `display_*` after aspect ratio and rotation."""
+
+    codec: str
+    width: int
+    height: int
+    display_width: int
+    display_height: int
+    sar: Rational
+    rotation: int
+    pix_fmt: str
+    frames: int
+    first_pts_s: float
+    average_fps: float
+    bitrate_bps: int
+    keyframes: int
+    seekable: bool = True
+
+
+@dataclass(frozen=True)
+class AudioFacts:
+    """The sound stream as probed. `bitrate_bps` is 0 where nobody knows."""
+
+    codec: str
+    sample_rate: int
+    channels: int
+    bitrate_bps: int
+    first_pts_s: float
+
+
+@dataclass(frozen=True)
+class MediaWarning:
+    """Something to tell the user that does not stop the job."""
+
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class SourceFacts:
+    """What is in the file. `duration_s` is measured from packets, `container_duration_s` is what the header claims."""
+
+    container: str
+    size_bytes: int
+    duration_s: float
+    container_duration_s: float | None
+    video: VideoFacts
+    audio: AudioFacts | None
+    streams: int
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One quality: size, rate cap and exact encoder settings. `options` go to the codec as they stand."""
+
+    name: str
+    width: int
+    height: int
+    maxrate_bps: int
+    encoder: str
+    options: dict[str, str]
+    reason: str
+
+
+@dataclass(frozen=True)
+class ChunkSpec:
+    """Output frames `start_frame` ≤ n < `end_frame`, whole GOPs but for the last."""
+
+    index: int
+    start_frame: int
+    end_frame: int
+
+
+@dataclass(frozen=True)
+class AudioPlan:
+    """One AAC run for all rungs; `part_ends` are the GOP indices (exclusive) at which a part is handed over."""
+
+    stream_index: int
+    bitrate_bps: int
+    sample_rate: int
+    channels: int
+    frames: int
+    part_ends: list[int]
+
+
+@dataclass(frozen=True)
+class EncodePlan:
+    """Everything the encode, audio and package stages need; made once by `probe`, the same for every retry."""
+
+    fps: Rational
+    timescale: int
+    frame_ticks: int
+    gop_frames: int
+    frames: int
+    video_stream_index: int
+    rungs: list[Rung]
+    chunks: list[ChunkSpec]
+    audio: AudioPlan | None
+    reasons: list[str]
+    segment_gops: int = 2
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """`index_file` is the frame index, a file name in the stage's work directory."""
+
+    facts: SourceFacts
+    plan: EncodePlan
+    index_file: str
+    warnings: list[MediaWarning] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class TrackPart:
+    """A run of `moof mdat` fragments in `file`, one per GOP; `codec_config` is avcC or AudioSpecificConfig as hex."""
+
+    file: str
+    size_bytes: int
+    samples: int
+    first_gop: int
+    fragment_sizes: list[int]
+    codec_config: str
+
+
+@dataclass(frozen=True)
+class ChunkResult:
+    """One encoded chunk: a part per rung name. `concealed_frames` could not be decoded and repeat their predecessor."""
+
+    parts: dict[str, TrackPart]
+    fingerprint: str
+    decoded_frames: int
+    duplicated_frames: int
+    concealed_frames: int
+
+
+@dataclass(frozen=True)
+class AudioResult:
+    """What the audio run came to once all its parts were handed over."""
+
+    parts: int
+    samples: int
+    silence_inserted_s: float
+    concealed_s: float
+
+
+@dataclass(frozen=True)
+class RenditionFacts:
+    """One published rung: sizes, measured rates (peak and average over segments, bit/s) and codecs (RFC 6381)."""
+
+    quality: str
+    width: int
+    height: int
+    video_codecs: str
+    audio_codecs: str | None
+    average_bps: int
+    peak_bps: int
+    video_average_bps: int
+    video_peak_bps: int
+    iframe_average_bps: int
+    iframe_peak_bps: int
+    track_size_bytes: int
+    progressive_size_bytes: int
+
+
+@dataclass(frozen=True)
+class PackageResult:
+    """The published files, by object path below the generation, with their sizes."""
+
+    files: dict[str, int]
+    renditions: list[RenditionFacts]
+    audio_average_bps: int
+    audio_peak_bps: int
+    duration_s: float
+    fps: Rational
+    warnings: list[MediaWarning] = field(default_factory=list)

@@ -1,0 +1,1 @@
+"""ORM models, one file per aggregate."""

@@ -1,0 +1,1 @@
+"""Bytes out: progressive files, HLS and the media gate."""

@@ -1,0 +1,1 @@
+"""Bytes in: streaming uploads into the object store."""

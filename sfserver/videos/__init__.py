@@ -1,0 +1,1 @@
+"""Videos, their renditions and their life cycle."""

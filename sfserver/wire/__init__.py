@@ -1,0 +1,1 @@
+"""Request, response and event models: the only part of the server that clients import."""

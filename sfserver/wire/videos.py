@@ -1,0 +1,86 @@
+"""Videos as clients see them."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import BaseModel, Field
+
+from sfserver.wire.jobs import JobStatus
+
+
+class Visibility(StrEnum):
+    """Who may watch: everybody and listed, everybody with the link, or the owner alone."""
+
+    PUBLIC = "public"
+    UNLISTED = "unlisted"
+    PRIVATE = "private"
+
+
+class SourceRead(BaseModel):
+    """The uploaded file as probed. Durations in seconds, bit rates in bit/s, sizes in bytes."""
+
+    file_name: str
+    size_bytes: int
+    sha256: str
+    container: str | None = None
+    duration_s: float | None = None
+    video_codec: str | None = None
+    width: int | None = None
+    height: int | None = None
+    fps: float | None = None
+    rotation: int | None = None
+    audio_codec: str | None = None
+    audio_channels: int | None = None
+    bitrate_bps: int | None = None
+
+
+class RenditionRead(BaseModel):
+    """One playable quality of a video."""
+
+    quality: str
+    format: str
+    width: int
+    height: int
+    fps: float
+    video_codec: str
+    audio_codec: str | None
+    codecs: str = Field(description="RFC 6381 codecs string, video and audio.")
+    size_bytes: int = Field(description="Size of the progressive file.")
+    average_bps: int
+    peak_bps: int
+    duration_s: float
+    url: str
+
+
+class VideoRead(BaseModel):
+    """A video of the library."""
+
+    id: str
+    job_id: str | None
+    title: str
+    description: str
+    visibility: Visibility
+    language: str | None
+    status: JobStatus
+    duration_s: float | None
+    created_at: datetime
+    published_at: datetime | None
+    source: SourceRead | None
+    renditions: list[RenditionRead] = Field(default_factory=list)
+    watch_url: str
+
+
+class FileLink(BaseModel):
+    """A signed progressive file."""
+
+    quality: str
+    format: str
+    url: str
+
+
+class VideoLinks(BaseModel):
+    """Signed URLs for players that send no header; they end at `expires_at`."""
+
+    hls: str
+    files: list[FileLink]
+    expires_at: datetime
