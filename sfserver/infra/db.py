@@ -7,7 +7,7 @@ callbacks registered with `on_commit` run after a commit and are dropped by a ro
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from sqlite3 import Connection as SqliteConnection
 
 from sqlalchemy import Connection, Engine, create_engine, event, func, select, text
 from sqlalchemy.exc import DBAPIError, OperationalError
@@ -85,7 +85,7 @@ def _create_engine(url: str, busy_timeout_s: float) -> Engine:
     engine = create_engine(url, connect_args={"timeout": busy_timeout_s, "check_same_thread": False})
 
     @event.listens_for(engine, "connect")
-    def configure(connection: Any, _record: object) -> None:
+    def configure(connection: SqliteConnection, _record: object) -> None:
         # The driver's own implicit BEGIN is deferred and comes too late; `begin` below opens transactions instead.
         connection.isolation_level = None
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
