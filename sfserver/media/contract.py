@@ -116,8 +116,26 @@ class AudioPlan:
 
 
 @dataclass(frozen=True)
+class PicturePlan:
+    """How a decoded picture becomes the top rung's: clockwise `rotation`, and colour numbers of ISO/IEC 23091-2.
+
+    `sequential`: the container's times are not to be trusted, so the index counts decoded frames instead.
+    """
+
+    rotation: int = 0
+    deinterlace: bool = False
+    matrix: int = 2
+    primaries: int = 2
+    transfer: int = 2
+    sequential: bool = False
+
+
+@dataclass(frozen=True)
 class EncodePlan:
-    """Everything the encode, audio and package stages need; made once by `probe`, the same for every retry."""
+    """Everything the encode, audio and package stages need; made once by `probe`, the same for every retry.
+
+    `origin` is the source time, in seconds, that output frame 0 and audio sample 0 stand for.
+    """
 
     fps: Rational
     timescale: int
@@ -130,6 +148,8 @@ class EncodePlan:
     audio: AudioPlan | None
     reasons: list[str]
     segment_gops: int = 2
+    picture: PicturePlan = PicturePlan()
+    origin: Rational = Rational(0, 1)
 
 
 @dataclass(frozen=True)
@@ -144,7 +164,11 @@ class ProbeResult:
 
 @dataclass(frozen=True)
 class TrackPart:
-    """A run of `moof mdat` fragments in `file`, one per GOP; `codec_config` is avcC or AudioSpecificConfig as hex."""
+    """A run of `moof mdat` fragments in `file`, one per GOP; `codec_config` is avcC or AudioSpecificConfig as hex.
+
+    Decode times lie on the grid from 0 on; frames are presented `delay_ticks` later than the grid says (an edit list
+    takes it back), so that no composition offset is negative. 0 for audio.
+    """
 
     file: str
     size_bytes: int
@@ -152,6 +176,7 @@ class TrackPart:
     first_gop: int
     fragment_sizes: list[int]
     codec_config: str
+    delay_ticks: int = 0
 
 
 @dataclass(frozen=True)
