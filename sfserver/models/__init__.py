@@ -5,5 +5,18 @@ from sfserver.models.job import Job, JobEvent, Task, TaskPart
 from sfserver.models.upload import Upload
 from sfserver.models.user import Credential, User
 from sfserver.models.video import Video
+from sfserver.models.worker import WorkerNode
 
-__all__ = ["Base", "Credential", "Job", "JobEvent", "Task", "TaskPart", "Upload", "User", "Video", "new_id"]
+__all__ = [
+    "Base",
+    "Credential",
+    "Job",
+    "JobEvent",
+    "Task",
+    "TaskPart",
+    "Upload",
+    "User",
+    "Video",
+    "WorkerNode",
+    "new_id",
+]
