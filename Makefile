@@ -45,8 +45,10 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/uv
 comma := ,
 
 setup: $(VENV)/.server ## Install sfctl and the embedded server into .venv
+	@:
 
 setup-dev: $(VENV)/.dev ## Install the tools for tests, lint and notebooks too
+	@:
 
 demo: setup ## Start a server, put a clip through and show what was made (VIDEO=path for your own)
 	@$(BIN)/sfctl demo --data-dir "$(DATA_DIR)" $(if $(VIDEO),"$(VIDEO)")
