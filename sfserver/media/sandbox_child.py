@@ -1,0 +1,133 @@
+"""The child's side of the sandbox: walls up, one stage, one JSON message a line to the parent, gone.
+
+The fork server imports this module and the stages before it forks, so that a child starts in milliseconds.
+"""
+
+import ctypes
+import faulthandler
+import importlib
+import json
+import multiprocessing.forkserver
+import os
+import resource
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import NoReturn
+
+from sfserver.errors import MediaLimitError, StreamForgeError
+from sfserver.media.confinement import ResourceLimits, confine, die_with_parent, limit_resources
+
+Report = Callable[[dict[str, object]], None]
+Stage = Callable[[dict[str, object], Path, Report], dict[str, object]]
+
+STAGES = {name: f"sfserver.media.stages:run_{name}" for name in ("probe", "encode", "audio", "package")}
+LOG_NAME = "stage.log"
+_KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ")
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the parent asks of one child; `arguments` is JSON, `stage` is "module:function"."""
+
+    stage: str
+    arguments: str
+    workdir: Path
+    readable: Sequence[Path]
+    limits: ResourceLimits
+
+
+def main(order: Order, connection: Connection) -> NoReturn:
+    """Run one stage behind the walls and leave without a trace of Python's own shutdown."""
+    die_with_parent()
+    _detach(connection.fileno(), order.workdir)
+    send = _Sender(connection.fileno())
+    try:
+        limit_resources(order.limits)
+        stage = _load(order.stage)
+        confine(order.readable, order.workdir)
+        result = stage(json.loads(order.arguments), order.workdir, lambda values: send("report", values=values))
+        send("result", values=result, **_usage())
+    except StreamForgeError as error:
+        send("error", **_describe(error))
+    except MemoryError:
+        send("crash", reason="memory")
+    except Exception as error:  # noqa: BLE001 - the edge of this process: whatever happened becomes one message
+        send("crash", reason="exception", detail=f"{type(error).__name__}: {error}"[:500])
+        traceback.print_exc()
+    os._exit(0)
+
+
+class _Sender:
+    """Writes messages to the parent; the process ends when nobody reads them any more."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def __call__(self, kind: str, **content: object) -> None:
+        rest = memoryview(json.dumps({"type": kind, **content}, allow_nan=False).encode() + b"\n")
+        try:
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
+        except BrokenPipeError:
+            os._exit(1)
+
+
+def _detach(fd: int, workdir: Path) -> None:
+    """Leave the parent's session, terminal, output, file descriptors and signal handling."""
+    os.setsid()
+    os.chdir(workdir)
+    log = os.open(LOG_NAME, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    # the fork server's lifeline is among these: held here, it would outlive the parent
+    for other in [int(entry.name) for entry in Path("/dev/fd").iterdir()]:
+        if other > 2 and other != fd:
+            with suppress(OSError):  # the listing's own
+                os.close(other)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # Python ignores it; as a signal no library can hide it
+    faulthandler.enable()
+
+
+def _load(stage: str) -> Stage:
+    module, _, name = stage.partition(":")
+    function: Stage = getattr(importlib.import_module(module), name)
+    return function
+
+
+def _describe(error: StreamForgeError) -> dict[str, object]:
+    """Turn an error of the tree into what the parent needs to raise it again."""
+    content: dict[str, object] = {"class": type(error).__name__, "detail": error.detail[:500], "hint": error.hint}
+    if isinstance(error, MediaLimitError):
+        content |= {"name": error.name, "limit": error.limit, "value": error.value}
+    return content
+
+
+def _usage() -> dict[str, object]:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    kibibytes = 1 if sys.platform == "darwin" else 1024
+    return {"cpu_s": used.ru_utime + used.ru_stime, "peak_rss_bytes": used.ru_maxrss * kibibytes}
+
+
+def _prepare_fork_server() -> None:
+    """Detach the fork server from the terminal and wipe the environment, which may hold secrets."""
+    os.setsid()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a stop of the whole service leaves the end to the parent
+    kept = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
+    os.environ.clear()
+    if sys.platform.startswith("linux"):
+        start, end = (int(field) for field in Path("/proc/self/stat").read_text().rpartition(")")[2].split()[47:49])
+        ctypes.memset(start, 0, end - start)
+    # thread pools that start at import could not be confined afterwards
+    os.environ.update(kept, OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1")
+
+
+if getattr(sys.modules["__main__"], "main", None) is multiprocessing.forkserver.main:
+    _prepare_fork_server()
