@@ -77,7 +77,7 @@ class TaskRunner:
 
     def _attempt(self, claim: Claim, workdir: Path) -> None:
         call = stages.prepare(self._runtime, claim, workdir / "in")
-        watch = _Watch(self._runtime, claim, workdir)
+        watch = _Watch(self._runtime, claim, workdir, parts=call.arguments.get("skip_parts", 0))
         settings = self._runtime.settings
         run = self._sandbox.run(
             claim.kind,
@@ -139,6 +139,7 @@ class _Watch:
     runtime: Runtime
     claim: Claim
     workdir: Path
+    parts: int = 0
     written_at: float = 0.0
     frames: dict[str, int] = field(default_factory=dict)
 
@@ -147,7 +148,8 @@ class _Watch:
         if "part" in report:
             part = report["part"]
             key = stages.keep_part(self.runtime, self.claim, part, self.workdir)
-            recording.record_part(self.runtime, self.claim, report["index"], key, part)
+            recording.record_part(self.runtime, self.claim, self.parts, key, part)
+            self.parts += 1
             return
         now = time.monotonic()
         if now - self.written_at < _PROGRESS_EVERY_S:

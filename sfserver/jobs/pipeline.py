@@ -61,7 +61,7 @@ def _judge_damage(job: Job, results: list[dict[str, Any]]) -> None:
     """Keep a video of which nine tenths could be decoded, with a warning; refuse less."""
     concealed = sum(result["chunk"]["concealed_frames"] for result in results)
     frames = (job.plan or {})["frames"]
-    if concealed > frames * (1 - MIN_GOOD_SHARE):
+    if frames - concealed < frames * MIN_GOOD_SHARE:
         raise DamagedMediaError(f"{concealed} of {frames} frames cannot be decoded")
     if concealed:
         detail = f"{concealed} of {frames} frames were damaged and repeat the picture before them"

@@ -23,7 +23,7 @@ from sfserver.wire.events import (
     StageEvent,
     StateEvent,
 )
-from sfserver.wire.jobs import JobError, JobStatus, StageState
+from sfserver.wire.jobs import JobError, JobStatus, RungProgress, StageState
 
 
 def find_job(session: Session, job_id: str) -> Job | None:
@@ -94,13 +94,13 @@ def update_progress(session: Session, runtime: Runtime, job: Job) -> None:
     emit_progress(session, runtime.bus, job, event)
 
 
-def _speed(job: Job, rungs: dict[str, Any], elapsed_s: float) -> float | None:
+def _speed(job: Job, rungs: dict[str, RungProgress], elapsed_s: float) -> float | None:
     """Seconds of video finished in all rungs per second of wall time."""
     if job.plan is None or not rungs or elapsed_s <= 0:
         return None
-    duration_s: float = job.plan["frames"] * job.plan["fps"]["den"] / job.plan["fps"]["num"]
+    duration_s = job.plan["frames"] * job.plan["fps"]["den"] / job.plan["fps"]["num"]
     slowest = min(rung.progress for rung in rungs.values())
-    return round(duration_s * slowest / elapsed_s, 2)
+    return round(float(duration_s) * slowest / elapsed_s, 2)
 
 
 def publish_job(session: Session, runtime: Runtime, job: Job, prefix: str, published: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from sfserver.deps import Runtime
 from sfserver.jobs import repository
 from sfserver.jobs.claims import Claim
 from sfserver.media.contract import MediaLimits
+from sfserver.media.sandbox import output_file
 from sfserver.settings import LimitSettings
 
 
@@ -34,7 +35,7 @@ def keep(runtime: Runtime, claim: Claim, result: dict[str, Any], workdir: Path) 
 def keep_part(runtime: Runtime, claim: Claim, part: Mapping[str, Any], workdir: Path) -> str:
     """Store one finished part of a running stage; return its key."""
     key = f"{claim.prefix}/{part['file']}"
-    runtime.store.put_file(key, workdir / part["file"])
+    runtime.store.put_file(key, output_file(workdir, part["file"]))
     return key
 
 
@@ -104,7 +105,7 @@ def _local_parts(runtime: Runtime, result: dict[str, Any], scratch: Path) -> dic
 
 def _keep_probe(runtime: Runtime, claim: Claim, result: dict[str, Any], workdir: Path) -> dict[str, Any]:
     key = f"{claim.prefix}/{result['index_file']}"
-    runtime.store.put_file(key, workdir / result["index_file"])
+    runtime.store.put_file(key, output_file(workdir, result["index_file"]))
     return {"probe": result, "index_key": key}
 
 
@@ -120,7 +121,7 @@ def _keep_audio(runtime: Runtime, claim: Claim, result: dict[str, Any], workdir:
 
 def _keep_package(runtime: Runtime, claim: Claim, result: dict[str, Any], workdir: Path) -> dict[str, Any]:
     for name in result["files"]:
-        runtime.store.put_file(f"{claim.publish_prefix}/{name}", workdir / name)
+        runtime.store.put_file(f"{claim.publish_prefix}/{name}", output_file(workdir, name))
     return {"package": result, "prefix": claim.publish_prefix}
 
 
