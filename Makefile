@@ -70,7 +70,7 @@ format: setup-dev ## Format the code and sort its imports
 	@$(BIN)/ruff check --fix-only --quiet .
 
 docs: setup-dev ## Write docs/reference from the code
-	@$(BIN)/python docs/generate.py
+	@$(BIN)/python -m docs.generate
 
 lock: setup-dev ## Compile constraints.txt anew from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras --no-header --no-annotate \
