@@ -78,7 +78,7 @@ def run_encode(arguments: dict[str, object], workdir: Path, report: Report) -> d
     from sfserver.media.encode import encode_chunk
 
     asked = from_json(EncodeArguments, arguments)
-    return to_json(encode_chunk(asked.source, asked.index_file, asked.plan, asked.chunk, workdir, report))
+    return to_json(encode_chunk(asked.source, asked.index_file, asked.plan, asked.chunk, workdir, report=report))
 
 
 def run_audio(arguments: dict[str, object], workdir: Path, report: Report) -> dict[str, object]:
@@ -90,7 +90,7 @@ def run_audio(arguments: dict[str, object], workdir: Path, report: Report) -> di
     def on_part(part: TrackPart) -> None:
         report({"part": to_json(part)})
 
-    return to_json(encode_audio(asked.source, asked.plan, workdir, report, on_part, asked.skip_parts))
+    return to_json(encode_audio(asked.source, asked.plan, workdir, report, on_part, skip_parts=asked.skip_parts))
 
 
 def run_package(arguments: dict[str, object], workdir: Path, report: Report) -> dict[str, object]:

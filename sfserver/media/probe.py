@@ -1,0 +1,236 @@
+"""Find out what is in a file, whether it keeps within the limits, and how it will be encoded."""
+
+from fractions import Fraction
+from pathlib import Path
+
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.stream import Disposition, Stream
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from sfserver.errors import DamagedMediaError, MediaLimitError, UnsupportedMediaError
+from sfserver.media.audio import plan_audio
+from sfserver.media.chunks import gop_length, plan_chunks
+from sfserver.media.contract import (
+    AudioFacts,
+    EncodePlan,
+    MediaLimits,
+    MediaWarning,
+    PicturePlan,
+    ProbeResult,
+    Rational,
+    SourceFacts,
+    VideoFacts,
+)
+from sfserver.media.decode import first_frame
+from sfserver.media.grid import Grid, make_grid
+from sfserver.media.index import PacketIndex, keyframe_slots, scan_packets, write_index
+from sfserver.media.ladder import build_ladder
+from sfserver.media.picture import display_size, plan_picture
+from sfserver.media.progress import Report
+from sfserver.media.source import media_errors, open_source
+
+GOOD_SHARE = 0.9
+
+
+def probe(source: Path, workdir: Path, limits: MediaLimits, report: Report) -> ProbeResult:
+    """Probe the file, write its frame index into `workdir`, and plan the encode.
+
+    Raises `UnsupportedMediaError`, `DamagedMediaError`, and `MediaLimitError` for each limit of `MediaLimits`.
+    """
+    with open_source(source, limits) as container, media_errors():
+        video, audio = choose_streams(container, limits)
+        index = scan_packets(container, video, audio, limits, report)
+        _check_times(index, video, limits)
+    with open_source(source, limits) as container, media_errors():
+        video, audio = choose_streams(container, limits)
+        frame, trusted = first_frame(container, video, index.times, limits)
+        _check_pixels(frame.width, frame.height, limits)
+        grid = _lay_grid(index, video, limits)
+        sequential = not trusted or _is_unseekable(container, video, index)
+        facts = _gather_facts(container, (video, audio), index, frame, sequential)
+        warnings = _judge_length(facts, video)
+        plan = _make_plan(facts, (video, audio), index, grid, plan_picture(frame, sequential))
+    return ProbeResult(facts, plan, write_index(grid, index, sequential, workdir), warnings)
+
+
+def choose_streams(container: InputContainer, limits: MediaLimits) -> tuple[VideoStream, AudioStream | None]:
+    """Pick the picture stream (cover pictures don't count; the default one, else the largest) and the first sound.
+
+    Raises `MediaLimitError` (streams, video_streams, pixels) and `UnsupportedMediaError` where no decoder exists.
+    """
+    if len(container.streams) > limits.max_streams:
+        raise MediaLimitError("streams", limit=limits.max_streams, value=len(container.streams))
+    videos = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if not videos:
+        raise MediaLimitError("video_streams", limit=1, value=0)
+    decodable = [s for s in videos if _has_decoder(s)]
+    if not decodable:
+        raise UnsupportedMediaError("there is no decoder for its video codec")
+    video = max(decodable, key=lambda s: (bool(s.disposition & Disposition.default), s.width * s.height, -s.index))
+    _check_pixels(video.width, video.height, limits)
+    audios = [s for s in container.streams.audio if _has_decoder(s) and s.codec_context.sample_rate]
+    audio = min(audios, key=lambda s: (not s.disposition & Disposition.default, s.index), default=None)
+    return video, audio
+
+
+def _has_decoder(stream: Stream) -> bool:
+    context: object = stream.codec_context
+    return context is not None
+
+
+def _check_pixels(width: int, height: int, limits: MediaLimits) -> None:
+    if width * height > limits.max_pixels:
+        raise MediaLimitError("pixels", limit=limits.max_pixels, value=width * height)
+
+
+def _check_times(index: PacketIndex, video: VideoStream, limits: MediaLimits) -> None:
+    times, tick_s = index.times, float(video.time_base or 0)
+    span_s = float(times[-1] - times[0]) * tick_s
+    if span_s > limits.max_duration_s:
+        raise MediaLimitError("duration", limit=limits.max_duration_s, value=span_s)
+    # A few frames too many in a short clip are a burst, not a rate.
+    if len(times) - 6 > limits.max_fps * span_s * 1.01:
+        raise MediaLimitError("fps", limit=limits.max_fps, value=(len(times) - 1) / max(span_s, tick_s))
+    if len(times) > 1 and float((times[1:] - times[:-1]).max()) * tick_s > limits.max_gap_s:
+        gap_s = float((times[1:] - times[:-1]).max()) * tick_s
+        raise MediaLimitError("gap", limit=limits.max_gap_s, value=gap_s)
+
+
+def _lay_grid(index: PacketIndex, video: VideoStream, limits: MediaLimits) -> Grid:
+    time_base = video.time_base or Fraction(1, 90_000)
+    most = int(limits.max_fill_ratio * len(index.times)) + limits.fill_slack_frames
+    tail = min(index.tail, int(limits.max_gap_s / time_base))
+    grid = make_grid(index.times, time_base, tail, most)
+    if grid.frames > most:
+        raise MediaLimitError("fill", limit=most, value=grid.frames)
+    return grid
+
+
+def _is_unseekable(container: InputContainer, video: VideoStream, index: PacketIndex) -> bool:
+    # AVI stores no presentation times: with B-frames what it gives are decode times, wrong after a seek.
+    return container.format.name == "avi" and bool(video.codec_context.has_b_frames) and not index.reordered
+
+
+def _gather_facts(
+    container: InputContainer,
+    streams: tuple[VideoStream, AudioStream | None],
+    index: PacketIndex,
+    frame: VideoFrame,
+    sequential: bool,
+) -> SourceFacts:
+    video, audio = streams
+    tick_s = video.time_base or Fraction(1, 90_000)
+    span = int(index.times[-1] - index.times[0])
+    step = index.tail or (span // (len(index.times) - 1) if len(index.times) > 1 else 0)
+    duration_s = float((span + step) * tick_s) or 1 / 25
+    return SourceFacts(
+        container=container.format.name,
+        size_bytes=container.size,
+        duration_s=duration_s,
+        container_duration_s=container.duration / 1e6 if container.duration else None,
+        video=_video_facts(video, index, frame, duration_s, not sequential),
+        audio=_audio_facts(audio, index, duration_s) if audio else None,
+        streams=len(container.streams),
+    )
+
+
+def _video_facts(
+    video: VideoStream, index: PacketIndex, frame: VideoFrame, duration_s: float, seekable: bool
+) -> VideoFacts:
+    sar = video.sample_aspect_ratio or Fraction(1)
+    rotation = plan_picture(frame, False).rotation
+    width, height = display_size(frame.width, frame.height, sar, rotation)
+    return VideoFacts(
+        codec=video.codec_context.codec.canonical_name,
+        width=frame.width,
+        height=frame.height,
+        display_width=width,
+        display_height=height,
+        sar=Rational(sar.numerator, sar.denominator),
+        rotation=rotation,
+        pix_fmt=frame.format.name,
+        frames=len(index.times),
+        first_pts_s=float(int(index.times[0]) * (video.time_base or 0)),
+        average_fps=len(index.times) / duration_s,
+        bitrate_bps=round(index.video_bytes * 8 / duration_s),
+        keyframes=len(index.keyframes),
+        seekable=seekable,
+    )
+
+
+def _audio_facts(audio: AudioStream, index: PacketIndex, duration_s: float) -> AudioFacts:
+    first_s = float((audio.start_time or 0) * (audio.time_base or 0))
+    length_s = max(index.audio_end_s - first_s, 0.0) or duration_s
+    return AudioFacts(
+        codec=audio.codec_context.codec.canonical_name,
+        sample_rate=audio.codec_context.sample_rate,
+        channels=audio.codec_context.channels,
+        bitrate_bps=audio.codec_context.bit_rate or round(index.audio_bytes * 8 / length_s),
+        first_pts_s=first_s,
+    )
+
+
+def _judge_length(facts: SourceFacts, video: VideoStream) -> list[MediaWarning]:
+    """Compare what can be read with what the header claims; raise `DamagedMediaError` below nine tenths."""
+    claimed_s = float((video.duration or 0) * (video.time_base or 0))
+    if not claimed_s and facts.audio is None:
+        claimed_s = facts.container_duration_s or 0.0
+    share = facts.duration_s / claimed_s if claimed_s else 1.0
+    if share >= 1 - 2 / max(facts.video.frames, 1) or share >= 0.995:
+        return []
+    detail = f"{facts.duration_s:.1f} s of {claimed_s:.1f} s can be read"
+    if share < GOOD_SHARE:
+        raise DamagedMediaError(detail, hint="the file was cut off or damaged on its way; send it again")
+    return [MediaWarning("damaged_media", detail)]
+
+
+def _make_plan(
+    facts: SourceFacts,
+    streams: tuple[VideoStream, AudioStream | None],
+    index: PacketIndex,
+    grid: Grid,
+    picture: PicturePlan,
+) -> EncodePlan:
+    video, audio = streams
+    time_base = video.time_base or Fraction(1, 90_000)
+    fps, gop = grid.fps, gop_length(grid.fps)
+    shown = facts.video
+    rungs, reasons = build_ladder(shown.display_width, shown.display_height, fps, gop, shown.bitrate_bps)
+    keyframes = [] if picture.sequential else keyframe_slots(index, time_base, fps)
+    chunks = plan_chunks(grid.frames, gop, keyframes)
+    timescale = track_timescale(fps)
+    origin = int(index.times[0]) * time_base
+    return EncodePlan(
+        fps=Rational(fps.numerator, fps.denominator),
+        timescale=timescale,
+        frame_ticks=int(timescale / fps),
+        gop_frames=gop,
+        frames=grid.frames,
+        video_stream_index=video.index,
+        rungs=rungs,
+        chunks=chunks,
+        audio=plan_audio(facts.audio, audio.index, chunks, fps, gop) if audio and facts.audio else None,
+        reasons=[*_explain_grid(facts, grid), *reasons],
+        picture=picture,
+        origin=Rational(origin.numerator, origin.denominator),
+    )
+
+
+def track_timescale(fps: Fraction) -> int:
+    """Return a timescale in which a frame is a whole number of ticks: 90000, or the rate's numerator × a power of 2."""
+    if 90_000 % fps.numerator == 0:
+        return 90_000
+    scale = fps.numerator
+    while scale < 10_000:
+        scale *= 2
+    return scale
+
+
+def _explain_grid(facts: SourceFacts, grid: Grid) -> list[str]:
+    kind = "constant" if grid.constant_rate else "variable"
+    shown = f"{float(grid.fps):.3f} frames a second from a {kind}-rate source of {facts.video.average_fps:.3f}"
+    repeated = grid.frames - len(set(grid.shown.tolist()))
+    dropped = facts.video.frames - (grid.frames - repeated)
+    return [f"{shown}: {grid.frames} frames, {repeated} repeated, {dropped} dropped"]
