@@ -21,7 +21,7 @@ from sfserver.errors import ConflictError
 from sfserver.infra.db import Database
 from sfserver.infra.events import InProcessBus
 from sfserver.infra.leases import DataDirectoryLock
-from sfserver.infra.queue import embedded_broker
+from sfserver.infra.queue import embedded_brokers
 from sfserver.infra.schema import upgrade_schema
 from sfserver.infra.storage import DirectoryStore
 from sfserver.jobs import sweep
@@ -54,7 +54,7 @@ def _running(settings: Settings) -> Iterator[Runtime]:
     sandbox = Sandbox(sandbox_limits(settings))
     sandbox.start()
     database = Database(settings.database_url, busy_timeout_s=settings.database.busy_timeout_s)
-    worker = WorkerThreads(embedded_broker(), sandbox)
+    worker = WorkerThreads(embedded_brokers(), sandbox)
     try:
         upgrade_schema(database)
         runtime = _runtime(settings, database, worker)

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Event, Thread
 
@@ -41,14 +41,14 @@ def encode_concurrency(settings: Settings) -> int:
 class WorkerThreads:
     """All threads of one worker process. `bell` is the doorbell this worker answers and rings."""
 
-    def __init__(self, broker: Broker, sandbox: Sandbox) -> None:
+    def __init__(self, brokers: Mapping[Queue, Broker], sandbox: Sandbox) -> None:
         self.id = f"{socket.gethostname()}-{os.getpid()}-{new_id()[-6:]}"
         self._sandbox = sandbox
         self._runner: TaskRunner | None = None
         self._stopping = Event()
         self._workers: list[DramatiqWorker] = []
         self._threads: list[Thread] = []
-        self.bell = Doorbell(broker, self._answer)
+        self.bell = Doorbell(brokers, self._answer)
 
     def start(self, runtime: Runtime, work_dir: Path) -> None:
         """Start answering rings, sweeping and beating."""

@@ -3,7 +3,7 @@
 Dramatiq's retries, time limits and redelivery are switched off: leases in the database keep work alive.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 
 import dramatiq
@@ -21,9 +21,9 @@ class Queue(StrEnum):
 class Doorbell:
     """Rings queues; answers a ring by calling `answer(queue)` on a worker thread."""
 
-    def __init__(self, broker: Broker, answer: Callable[[Queue], None]) -> None:
-        self._broker = broker
-        self._actors = {queue: _declare_actor(broker, queue, answer) for queue in Queue}
+    def __init__(self, brokers: Mapping[Queue, Broker], answer: Callable[[Queue], None]) -> None:
+        self._brokers = brokers
+        self._actors = {queue: _declare_actor(broker, queue, answer) for queue, broker in brokers.items()}
 
     def ring(self, queue: Queue, times: int = 1) -> None:
         """Wake up to `times` idle workers of `queue`; rings that find no work are harmless."""
@@ -33,7 +33,7 @@ class Doorbell:
     def start_workers(self, threads: dict[Queue, int]) -> list[Worker]:
         """Start worker threads in this process: one Dramatiq worker per queue, so that none starves another."""
         workers = [
-            Worker(self._broker, queues={queue.value}, worker_threads=count, worker_timeout=200)
+            Worker(self._brokers[queue], queues={queue.value}, worker_threads=count, worker_timeout=200)
             for queue, count in threads.items()
         ]
         for worker in workers:
@@ -41,11 +41,12 @@ class Doorbell:
         return workers
 
 
-def embedded_broker() -> StubBroker:
-    """Return Dramatiq's in-memory broker without any middleware."""
-    broker = StubBroker(middleware=[])
-    broker.emit_after("process_boot")
-    return broker
+def embedded_brokers() -> dict[Queue, Broker]:
+    """Return an in-memory broker for each queue, without any middleware.
+
+    One each, since a Dramatiq worker expects to be the only one of its broker in a process.
+    """
+    return {queue: StubBroker(middleware=[]) for queue in Queue}
 
 
 def _declare_actor(broker: Broker, queue: Queue, answer: Callable[[Queue], None]) -> dramatiq.Actor[[], None]:

@@ -1,5 +1,7 @@
 """What the media libraries of this machine can do, for `sfctl doctor`."""
 
+from typing import Literal
+
 import av
 from av.codec.codec import UnknownCodecError
 
@@ -17,9 +19,9 @@ def codec_report() -> dict[str, object]:
     }
 
 
-def _has(name: str, mode: str) -> bool:
+def _has(name: str, mode: Literal["r", "w"]) -> bool:
     try:
-        av.Codec(name, mode)  # type: ignore[call-overload]
+        av.Codec(name, mode)
     except UnknownCodecError:
         return False
     return True
