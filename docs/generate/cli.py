@@ -2,24 +2,29 @@
 
 from collections.abc import Iterator
 
-from sfctl.main import app
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from docs.generate.markdown import page as whole_page
 from docs.generate.markdown import table
 from sfctl.exits import Exit
+from sfctl.main import app
 
+Record = tuple[str, str]
 INTRODUCTION = """\
 What a command finds out goes to stdout, everything else to stderr."""
 
 
 def page() -> str:
-    """Return the page: the options of every command first, then one section a command."""
-    root = get_command(app)
-    blocks = [block for path, command in _commands("sfctl", root) for block in _section(path, command)]
+    """Return the page: what all commands share, one section a command, the exit codes."""
+    commands = dict(_commands("sfctl", get_command(app)))
+    records = {path: _records(path, command) for path, command in commands.items()}
+    leaves = [set(records[path]) for path, command in commands.items() if not isinstance(command, TyperGroup)]
+    shared = set.intersection(*leaves)
+    blocks = [block for path, command in commands.items() for block in _section(path, command, shared)]
+    common = _options(record for record in records["sfctl up"] if record in shared)
     exits = table(["code", "meaning"], [[str(int(code)), code.name.lower().replace("_", " ")] for code in Exit])
-    return whole_page("Commands", INTRODUCTION, *blocks, "## Exit codes", exits)
+    return whole_page("Commands", INTRODUCTION, "## Options of every command", common, *blocks, "## Exit codes", exits)
 
 
 def _commands(path: str, command: object) -> Iterator[tuple[str, TyperCommand | TyperGroup]]:
@@ -28,23 +33,27 @@ def _commands(path: str, command: object) -> Iterator[tuple[str, TyperCommand | 
         return
     yield path, command
     if isinstance(command, TyperGroup):
-        for name, child in command.commands.items():
-            yield from _commands(f"{path} {name}", child)
+        context = command.make_context(path, [], resilient_parsing=True)
+        for name in command.list_commands(context):
+            yield from _commands(f"{path} {name}", command.get_command(context, name))
 
 
-def _section(path: str, command: TyperCommand | TyperGroup) -> list[str]:
+def _records(path: str, command: TyperCommand | TyperGroup) -> list[Record]:
+    """Return name and meaning of each parameter, as the help shows them."""
     context = command.make_context(path, [], resilient_parsing=True)
-    usage = " ".join([path, *command.collect_usage_pieces(context)])
-    records = [record for item in command.get_params(context) if (record := item.get_help_record(context))]
-    rows = [[f"`{name}`", text] for name, text in records if "--help" not in name]
-    return [f"## {path}", f"```text\n{usage}\n```", _help(command.help or ""), table(["parameter", "meaning"], rows)]
+    return [record for item in command.get_params(context) if (record := item.get_help_record(context))]
 
 
-def _help(text: str) -> str:
-    """Return a command's help with its indented examples as code."""
-    blocks = [block for block in text.replace("\b\n", "").strip().split("\n\n") if block.strip()]
-    return "\n\n".join(f"```text\n{block}\n```" if _is_example(block) else block for block in blocks)
+def _section(path: str, command: TyperCommand | TyperGroup, shared: set[Record]) -> Iterator[str]:
+    context = command.make_context(path, [], resilient_parsing=True)
+    examples: list[str] = getattr(command, "examples", [])
+    yield f"## {path}"
+    yield (command.help or "").strip()
+    yield f"```text\n{' '.join([path, *command.collect_usage_pieces(context)])}\n```"
+    yield _options(record for record in _records(path, command) if record not in shared)
+    yield "\n".join(["```bash", *examples, "```"]) if examples else ""
 
 
-def _is_example(block: str) -> bool:
-    return any(line.strip().startswith("sfctl ") for line in block.splitlines())
+def _options(records: Iterator[Record]) -> str:
+    rows = ([f"`{name}`", meaning] for name, meaning in records)
+    return table(["parameter", "meaning"], rows)
