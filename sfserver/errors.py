@@ -16,7 +16,8 @@ StreamForgeError
 │   ├── MisdirectedRequestError   421
 │   ├── MediaLimitError           422, code limit_<name>
 │   ├── DamagedMediaError         422
-│   └── WorkerCrashedError        422
+│   ├── WorkerCrashedError        422
+│   └── InconsistentChunksError   500
 └── TransientError          the world failed, not the input: back off and try again
     ├── StoreUnavailableError     503
     └── DatabaseUnavailableError  503
@@ -146,6 +147,12 @@ class WorkerCrashedError(PermanentError):
     """The media process died at this input too often."""
 
     code, status, title = "worker_crashed", 422, "Processing crashed"
+
+
+class InconsistentChunksError(PermanentError):
+    """Encoded parts that do not make one track: another encoder, frames missing, or times that jump."""
+
+    code, status, title = "inconsistent_chunks", 500, "The encoded parts do not fit together"
 
 
 class StoreUnavailableError(TransientError):

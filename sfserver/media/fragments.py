@@ -44,6 +44,16 @@ class Fragment:
     composition_offsets: Column
     sync: npt.NDArray[np.bool_]
 
+    @property
+    def size(self) -> int:
+        """All its bytes, `moof` and `mdat`."""
+        return self.data_start + int(self.sizes.sum(dtype=np.uint64))
+
+    @property
+    def ticks(self) -> int:
+        """Its duration."""
+        return int(self.durations.sum(dtype=np.uint64))
+
 
 def build_fragment(*, track_id: int, sequence: int, base_decode_time: int, samples: Sequence[Sample]) -> bytes:
     """Build `moof mdat` for the samples of one GOP, in decoding order.

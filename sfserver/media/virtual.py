@@ -1,0 +1,144 @@
+"""The progressive file nobody stores: a head of its own, then the stored fragments of both tracks in time order.
+
+`ftyp moov` with full sample tables, then one 64-bit `mdat` whose body is video fragment 0, audio fragment 0, video
+fragment 1 and so on, byte for byte. Their `moof`s lie unreferenced between the samples, so any range of the whole is
+ranges of the head and of the two track files.
+"""
+
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from sfserver.media.movie import Track, build_progressive_header
+from sfserver.media.tracks import TrackTable, Wide
+
+PartName = Literal["head", "video", "audio"]
+
+_PARTS: tuple[PartName, ...] = ("head", "video", "audio")
+_MAGIC = b"SFL1"
+_LAYOUT_HEADER = struct.Struct("<4sIIQQ")
+_MDAT_HEADER = struct.Struct(">I4sQ")
+
+
+@dataclass(frozen=True)
+class StoredTrack:
+    """A track and where it is stored: its first fragment begins at `start` of its file."""
+
+    track: Track
+    table: TrackTable
+    start: int
+
+
+@dataclass(frozen=True)
+class Span:
+    """`length` bytes at `offset` of one stored part."""
+
+    part: PartName
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True)
+class VirtualFile:
+    """The map from the progressive file to what is stored: piece `i` begins at `starts[i]`, the last start is the size.
+
+    `parts` are indices into head, video, audio; `offsets` say where each piece lies in its part.
+    """
+
+    starts: Wide
+    parts: np.ndarray[tuple[int], np.dtype[np.uint8]]
+    offsets: Wide
+
+    @classmethod
+    def load(cls, head_size: int, layout: bytes) -> "VirtualFile":
+        """Read what `build_layout` wrote. Raises ValueError when it is something else."""
+        if len(layout) < _LAYOUT_HEADER.size:
+            raise ValueError("not a layout")
+        magic, videos, audios, video_start, audio_start = _LAYOUT_HEADER.unpack_from(layout)
+        if magic != _MAGIC or len(layout) != _LAYOUT_HEADER.size + 4 * (videos + audios):
+            raise ValueError("not a layout")
+        sizes = np.frombuffer(layout, "<u4", offset=_LAYOUT_HEADER.size).astype(np.uint64)
+        return cls.arrange(head_size, (sizes[:videos], video_start), (sizes[videos:], audio_start))
+
+    @classmethod
+    def arrange(cls, head_size: int, video: tuple[Wide, int], audio: tuple[Wide, int]) -> "VirtualFile":
+        """Put head and fragments in order; each track is given by its fragments' sizes and where the first lies."""
+        sizes, parts, offsets, keys = [np.array([head_size], np.uint64)], [0], [np.zeros(1, np.uint64)], [[-1]]
+        for part, (lengths, start) in enumerate((video, audio), 1):
+            sizes.append(lengths)
+            parts += [part] * len(lengths)
+            offsets.append(np.cumsum(lengths) - lengths + np.uint64(start))
+            keys.append([2 * k + part for k in range(len(lengths))])
+        order = np.argsort(np.concatenate(keys), kind="stable")
+        starts = np.concatenate(([np.uint64(0)], np.cumsum(np.concatenate(sizes)[order])))
+        return cls(starts.astype(np.uint64), np.array(parts, np.uint8)[order], np.concatenate(offsets)[order])
+
+    @property
+    def size(self) -> int:
+        """All its bytes."""
+        return int(self.starts[-1])
+
+    def fragment_starts(self, part: PartName) -> Wide:
+        """Say where a part's fragments begin, in order."""
+        starts: Wide = self.starts[:-1][self.parts == _PARTS.index(part)]
+        return starts
+
+    def map_range(self, start: int, end: int) -> list[Span]:
+        """Map bytes `start` ≤ i < `end` to stored bytes, neighbours in one part merged. Raises ValueError outside."""
+        if not 0 <= start <= end <= self.size:
+            raise ValueError(f"bytes {start} to {end} of {self.size}")
+        spans: list[Span] = []
+        for part, offset, length in self._pieces(start, end):
+            last = spans[-1] if spans else None
+            if last and last.part == part and last.offset + last.length == offset:
+                spans[-1] = Span(part, last.offset, last.length + length)
+            else:
+                spans.append(Span(part, offset, length))
+        return spans
+
+    def _pieces(self, start: int, end: int) -> Iterator[tuple[PartName, int, int]]:
+        first = int(np.searchsorted(self.starts, np.uint64(start), "right")) - 1
+        last = int(np.searchsorted(self.starts, np.uint64(end), "left"))
+        bounds = self.starts[first : last + 1].tolist()
+        columns = (self.parts[first:last].tolist(), self.offsets[first:last].tolist(), bounds, bounds[1:])
+        for part, offset, begin, finish in zip(*columns, strict=False):
+            skip = max(0, start - begin)
+            yield _PARTS[part], offset + skip, min(end, finish) - begin - skip
+
+
+def build_head(video: StoredTrack, audio: StoredTrack | None) -> bytes:
+    """Build all before the fragments: `ftyp moov` and the header of the one `mdat`."""
+    stored = [video] if audio is None else [video, audio]
+
+    def build(file: VirtualFile) -> bytes:
+        chunks = [file.fragment_starts(part) for part in ("video", "audio")]
+        header = build_progressive_header(
+            [(each.track, each.table, at + each.table.data_starts) for each, at in zip(stored, chunks, strict=False)]
+        )
+        body = file.size - int(file.starts[1])
+        return header + _MDAT_HEADER.pack(1, b"mdat", _MDAT_HEADER.size + body)
+
+    # Offsets have a fixed width, so the head's size does not depend on them.
+    head_size = len(build(_arrange(0, video, audio)))
+    return build(_arrange(head_size, video, audio))
+
+
+def build_layout(video: StoredTrack, audio: StoredTrack | None) -> bytes:
+    """Write down the fragments' sizes, four bytes each, so that `VirtualFile.load` can map ranges without the head."""
+    sizes = [stored.table.fragment_sizes.astype("<u4").tobytes() for stored in (video, audio) if stored]
+    counts = len(video.table.fragment_sizes), len(audio.table.fragment_sizes) if audio else 0
+    header = _LAYOUT_HEADER.pack(_MAGIC, *counts, video.start, audio.start if audio else 0)
+    return header + b"".join(sizes)
+
+
+def read_spans(spans: list[Span], read: Callable[[PartName, int, int], bytes]) -> bytes:
+    """Put spans together by a function that reads `length` bytes at `offset` of a part."""
+    return b"".join(read(span.part, span.offset, span.length) for span in spans)
+
+
+def _arrange(head_size: int, video: StoredTrack, audio: StoredTrack | None) -> VirtualFile:
+    sound = (audio.table.fragment_sizes, audio.start) if audio else (np.zeros(0, np.uint64), 0)
+    return VirtualFile.arrange(head_size, (video.table.fragment_sizes, video.start), sound)
