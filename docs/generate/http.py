@@ -41,7 +41,8 @@ def _document() -> Json:
             signing_key=b"",
             version="",
         )
-        return create_app(runtime).openapi()
+        document: Json = create_app(runtime).openapi()
+        return document
 
 
 def _calls(path: str, item: Json) -> Iterator[str]:
