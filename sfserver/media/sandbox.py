@@ -19,7 +19,16 @@ from sfserver.errors import MediaLimitError
 from sfserver.media.confinement import ResourceLimits
 from sfserver.media.sandbox_child import LOG_NAME, STAGES, Order
 from sfserver.media.sandbox_process import ChildProcess, directory_bytes, memory_in_use
-from sfserver.media.sandbox_wire import Crash, Failure, GarbageError, LastWord, MessageReader, Progress, Result
+from sfserver.media.sandbox_wire import (
+    Crash,
+    Failure,
+    GarbageError,
+    LastWord,
+    MessageReader,
+    Progress,
+    Result,
+    printable,
+)
 
 _TICK_S = 0.25
 _POLL_S = 0.5
@@ -96,7 +105,7 @@ class Sandbox:
     def start(self) -> None:
         """Start the fork server, so that the first stage needn't wait for it; call it before any thread starts."""
         multiprocessing.get_context("forkserver").set_forkserver_preload(
-            ["sfserver.media.sandbox_child", "sfserver.media.stages"]
+            ["sfserver.media.sandbox_child", "av", "sfserver.media.stages"]
         )
         multiprocessing.forkserver.ensure_running()
 
@@ -136,9 +145,9 @@ class Sandbox:
 
 
 def output_file(workdir: Path, name: str) -> Path:
-    """Find a file a stage says it made. Raises ChildCrashed unless it is a plain file in `workdir` itself."""
-    path = workdir / name
-    if Path(name).name != name or path.is_symlink() or not path.is_file():
+    """Find a file a stage says it made. Raises ChildCrashed unless it is a plain file below `workdir`."""
+    path = workdir.resolve() / name
+    if path.resolve() != path or not path.is_relative_to(workdir.resolve()) or not path.is_file():
         raise ChildCrashed(f"named a file it did not make: {name[:100]!r}")
     return path
 
@@ -268,4 +277,4 @@ def _printable_tail(log: Path) -> str:
             text = file.read(_LOG_TAIL_BYTES).decode(errors="replace")
     except OSError:
         return ""
-    return "".join(character for character in text if character.isprintable() or character == "\n")
+    return printable(text, _LOG_TAIL_BYTES)

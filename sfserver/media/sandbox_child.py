@@ -22,8 +22,8 @@ from typing import NoReturn
 
 from sfserver.errors import MediaLimitError, StreamForgeError
 from sfserver.media.confinement import ResourceLimits, confine, die_with_parent, limit_resources
+from sfserver.media.progress import Report
 
-Report = Callable[[dict[str, object]], None]
 Stage = Callable[[dict[str, object], Path, Report], dict[str, object]]
 
 STAGES = {name: f"sfserver.media.stages:run_{name}" for name in ("probe", "encode", "audio", "package")}
@@ -58,8 +58,8 @@ def main(order: Order, connection: Connection) -> NoReturn:
     except MemoryError:
         send("crash", reason="memory")
     except Exception as error:  # noqa: BLE001 - the edge of this process: whatever happened becomes one message
-        send("crash", reason="exception", detail=f"{type(error).__name__}: {error}"[:500])
         traceback.print_exc()
+        send("crash", reason="exception", detail=f"{type(error).__name__}: {error}"[:500])
     os._exit(0)
 
 

@@ -4,10 +4,13 @@ import multiprocessing
 import os
 import signal
 import stat
+import sys
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from types import ModuleType
 
 from sfserver.errors import TransientError
 from sfserver.media import sandbox_child
@@ -30,7 +33,7 @@ class ChildProcess:
         self._reader, writer = context.Pipe(duplex=False)
         self._process = context.Process(target=sandbox_child.main, args=(order, writer), daemon=True)
         try:
-            with _PROCESS_TABLE:
+            with _PROCESS_TABLE, _without_main_module():
                 self._process.start()
         except (OSError, EOFError) as error:
             self._reader.close()
@@ -87,6 +90,17 @@ class ChildProcess:
             with suppress(ProcessLookupError):
                 send(self.pid, number)
                 return
+
+
+@contextmanager
+def _without_main_module() -> Iterator[None]:
+    """Hide the parent's script, which multiprocessing would else run again in every child."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def memory_in_use(pid: int) -> int:

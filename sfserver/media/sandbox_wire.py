@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -55,17 +56,15 @@ class MessageReader:
     def __init__(self) -> None:
         self._rest = bytearray()
 
-    def feed(self, data: bytes) -> list[Message]:
-        """Take the next bytes; return the messages they complete. Raises GarbageError."""
+    def feed(self, data: bytes) -> Iterator[Message]:
+        """Take the next bytes; go through the messages they complete. Raises GarbageError, after the good ones."""
         first, *others = data.split(b"\n")
         self._rest += first
-        lines = []
         for other in others:
-            lines.append(bytes(self._rest))
-            self._rest = bytearray(other)
+            line, self._rest = bytes(self._rest), bytearray(other)
+            yield parse(line)
         if len(self._rest) > MAX_MESSAGE_BYTES:
             raise GarbageError("a message of more than 16 MiB")
-        return [parse(line) for line in lines]
 
 
 def parse(line: bytes) -> Message:
@@ -80,11 +79,16 @@ def parse(line: bytes) -> Message:
             case {"type": "error", "class": str(name), **rest}:
                 return Failure(_error(name, rest))
             case {"type": "crash", "reason": str(reason), **rest}:
-                return Crash(reason == "memory", str(rest.get("detail", ""))[:500])
+                return Crash(reason == "memory", printable(str(rest.get("detail", "")), 500))
             case _:
                 raise GarbageError("an unknown message")
     except (ValueError, RecursionError, OverflowError) as error:
         raise GarbageError(str(error)) from None
+
+
+def printable(text: str, length: int) -> str:
+    """Cut text of unknown origin and take control characters out of it, but for line ends."""
+    return "".join(character for character in text[:length] if character.isprintable() or character == "\n")
 
 
 def _error(name: str, content: dict[str, object]) -> errors.PermanentError:
@@ -95,7 +99,7 @@ def _error(name: str, content: dict[str, object]) -> errors.PermanentError:
     if not (isinstance(kind, type) and issubclass(kind, errors.PermanentError)):
         raise GarbageError("an unknown error")
     hint = content.get("hint")
-    return kind(str(content.get("detail", ""))[:500], hint=str(hint)[:500] if hint else None)
+    return kind(printable(str(content.get("detail", "")), 500), hint=printable(str(hint), 500) if hint else None)
 
 
 def _limit_error(content: dict[str, object]) -> errors.MediaLimitError:

@@ -1,19 +1,19 @@
 """The stages by the name the sandbox knows: JSON in, one function of `media`, JSON out."""
 
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import TypeAdapter
 
-from sfserver.media.contract import (
-    ChunkResult,
-    ChunkSpec,
-    EncodePlan,
-    MediaLimits,
-    TrackPart,
-)
-from sfserver.media.sandbox_child import Report
+from sfserver.media.audio import encode_audio
+from sfserver.media.contract import ChunkSpec, EncodePlan, MediaLimits, TrackPart
+from sfserver.media.encode import encode_chunk
+from sfserver.media.joining import EncodedChunk, StoredPart
+from sfserver.media.package import package
+from sfserver.media.probe import probe
+from sfserver.media.progress import Report
 
 _Value = TypeVar("_Value")
 
@@ -34,6 +34,7 @@ class EncodeArguments:
     index_file: Path
     plan: EncodePlan
     chunk: ChunkSpec
+    limits: MediaLimits = MediaLimits()
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class AudioArguments:
     source: Path
     plan: EncodePlan
     skip_parts: int
+    limits: MediaLimits = MediaLimits()
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,8 @@ class PackageArguments:
     """What `package` needs: each chunk with its files by rung, each audio part with its file, both in order."""
 
     plan: EncodePlan
-    chunks: list[tuple[ChunkSpec, ChunkResult, dict[str, Path]]]
-    audio_parts: list[tuple[TrackPart, Path]]
+    chunks: list[EncodedChunk]
+    audio_parts: list[StoredPart]
 
 
 def to_json(value: object) -> dict[str, object]:
@@ -67,35 +69,34 @@ def from_json(kind: type[_Value], values: object) -> _Value:
 
 def run_probe(arguments: dict[str, object], workdir: Path, report: Report) -> dict[str, object]:
     """Probe one upload: ProbeArguments in, ProbeResult out."""
-    from sfserver.media.probe import probe
-
     asked = from_json(ProbeArguments, arguments)
     return to_json(probe(asked.source, workdir, asked.limits, report))
 
 
 def run_encode(arguments: dict[str, object], workdir: Path, report: Report) -> dict[str, object]:
     """Encode one chunk into every rung: EncodeArguments in, ChunkResult out."""
-    from sfserver.media.encode import encode_chunk
-
     asked = from_json(EncodeArguments, arguments)
-    return to_json(encode_chunk(asked.source, asked.index_file, asked.plan, asked.chunk, workdir, report=report))
+    result = encode_chunk(
+        asked.source, asked.index_file, asked.plan, asked.chunk, workdir, report=report, limits=asked.limits
+    )
+    return to_json(result)
 
 
 def run_audio(arguments: dict[str, object], workdir: Path, report: Report) -> dict[str, object]:
-    """Encode the sound: AudioArguments in, AudioResult out, each finished part reported as {"part": TrackPart}."""
-    from sfserver.media.audio import encode_audio
-
+    """Encode the sound: AudioArguments in, AudioResult out, each finished part reported as {"part": TrackPart, "index"}."""
     asked = from_json(AudioArguments, arguments)
+    indices = count(asked.skip_parts)
 
     def on_part(part: TrackPart) -> None:
-        report({"part": to_json(part)})
+        report({"part": to_json(part), "index": next(indices)})
 
-    return to_json(encode_audio(asked.source, asked.plan, workdir, report, on_part, skip_parts=asked.skip_parts))
+    result = encode_audio(
+        asked.source, asked.plan, workdir, report, on_part, skip_parts=asked.skip_parts, limits=asked.limits
+    )
+    return to_json(result)
 
 
 def run_package(arguments: dict[str, object], workdir: Path, report: Report) -> dict[str, object]:
     """Join chunks and parts into the published files: PackageArguments in, PackageResult out."""
-    from sfserver.media.package import package
-
     asked = from_json(PackageArguments, arguments)
     return to_json(package(asked.plan, asked.chunks, asked.audio_parts, workdir, report))

@@ -1,0 +1,23 @@
+"""A server in small: runs one stage that never ends and prints the pid of its child. Killed by the test."""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from sfserver.media.sandbox import Sandbox, SandboxLimits
+
+if __name__ == "__main__":
+    sandbox = Sandbox(SandboxLimits(), stages={"busy": f"tests.media.sandbox_stages:{sys.argv[1]}"})
+    sandbox.start()
+    with tempfile.TemporaryDirectory() as workdir:
+        sandbox.run(
+            "busy",
+            {},
+            Path(workdir),
+            readable=[],
+            output_bytes=1 << 20,
+            on_report=lambda report: os.write(1, f"{report['pid']}\n".encode()),
+            should_stop=lambda: None,
+            beat=lambda: True,
+        )
