@@ -105,7 +105,7 @@ class Sandbox:
     def start(self) -> None:
         """Start the fork server, so that the first stage needn't wait for it; call it before any thread starts."""
         multiprocessing.get_context("forkserver").set_forkserver_preload(
-            ["sfserver.media.sandbox_child", "av", "sfserver.media.stages"]
+            ["sfserver.media.sandbox_child", "sfserver.media.stages"]
         )
         multiprocessing.forkserver.ensure_running()
 

@@ -1,6 +1,6 @@
 """The stages by the name the sandbox knows: JSON in, one function of `media`, JSON out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import TypeVar
@@ -34,7 +34,7 @@ class EncodeArguments:
     index_file: Path
     plan: EncodePlan
     chunk: ChunkSpec
-    limits: MediaLimits = MediaLimits()
+    limits: MediaLimits = field(default_factory=MediaLimits)
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class AudioArguments:
     source: Path
     plan: EncodePlan
     skip_parts: int
-    limits: MediaLimits = MediaLimits()
+    limits: MediaLimits = field(default_factory=MediaLimits)
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def run_encode(arguments: dict[str, object], workdir: Path, report: Report) -> d
 
 
 def run_audio(arguments: dict[str, object], workdir: Path, report: Report) -> dict[str, object]:
-    """Encode the sound: AudioArguments in, AudioResult out, each finished part reported as {"part": TrackPart, "index"}."""
+    """Encode the sound: AudioArguments in, AudioResult out; reports each finished part as {"part", "index"}."""
     asked = from_json(AudioArguments, arguments)
     indices = count(asked.skip_parts)
 

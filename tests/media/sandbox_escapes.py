@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from sfserver.media.sandbox_child import Report
+from sfserver.media.progress import Report
 
 Targets = dict[str, str]
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from sfserver import errors
-from sfserver.media.sandbox_child import Report
+from sfserver.media.progress import Report
 
 Json = dict[str, object]
 
