@@ -1,6 +1,7 @@
 """Where the work is cut: chunks of whole GOPs, short ones first so that playing can start early."""
 
 import itertools
+from bisect import bisect_left
 from collections.abc import Iterable
 from fractions import Fraction
 
@@ -30,11 +31,13 @@ def plan_chunks(frames: int, gop_frames: int, keyframes: Iterable[int]) -> list[
     allowed = sorted({gop_count(k, gop_frames) * gop_frames for k in keyframes})
     allowed = [cut for cut in allowed if 0 < cut <= frames - gop_frames]
     cuts = [0]
-    while allowed:
+    while True:
         target = _TARGETS_S[min(len(cuts), len(_TARGETS_S)) - 1] // GOP_S * gop_frames
-        wanted = cuts[-1] + target
-        cuts.append(min(allowed, key=lambda cut: (abs(cut - wanted), -cut)))
-        allowed = [cut for cut in allowed if cut > cuts[-1]]
+        # Nearest to the target, but a good deal short of it is not worth a task of its own.
+        least = bisect_left(allowed, cuts[-1] + target * 3 // 4)
+        if least == len(allowed):
+            break
+        cuts.append(_nearest(allowed, cuts[-1] + target, least))
     bounds = [*cuts, frames]
     return [ChunkSpec(i, start, end) for i, (start, end) in enumerate(itertools.pairwise(bounds))]
 
@@ -43,3 +46,8 @@ def audio_part_ends(chunks: list[ChunkSpec], frames: int, gop_frames: int, part_
     """Return the GOP indices (exclusive) that end the audio parts: chunk 0's span, then every `part_s` seconds."""
     first, last = gop_count(chunks[0].end_frame, gop_frames), gop_count(frames, gop_frames)
     return [*range(first, last, part_s // GOP_S), last] if first < last else [last]
+
+
+def _nearest(cuts: list[int], wanted: int, least: int) -> int:
+    at = bisect_left(cuts, wanted, least)
+    return min(cuts[max(least, at - 1) : at + 1], key=lambda cut: abs(cut - wanted))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import av
@@ -19,6 +20,7 @@ from sfserver.media.index import read_packets
 
 TimedFrame = tuple[int, VideoFrame]
 
+_FIRST_FRAMES = 8
 _FIRST_FRAME_PACKETS = 600
 
 
@@ -31,7 +33,7 @@ def prepare_decoder(video: VideoStream, limits: MediaLimits) -> None:
 def first_frame(
     container: InputContainer, video: VideoStream, times: Times, limits: MediaLimits
 ) -> tuple[VideoFrame, bool]:
-    """Decode the first few frames; return the first, and whether their times are ones the index knows.
+    """Decode the first few frames; return the first, and whether their times can be trusted: known and rising.
 
     Raises `DamagedMediaError` where nothing can be decoded.
     """
@@ -39,14 +41,15 @@ def first_frame(
     frames: list[TimedFrame] = []
     for count, packet in enumerate(read_packets(container, (video,))):
         frames += decode_packet(video, packet)
-        if len(frames) >= 4 or count >= _FIRST_FRAME_PACKETS:
+        if len(frames) >= _FIRST_FRAMES or count >= _FIRST_FRAME_PACKETS:
             break
-    if len(frames) < 4:
+    else:
         frames += decode_packet(video, None)
     if not frames:
         raise DamagedMediaError("no picture of the video stream can be decoded")
-    known = [time in times for time, _ in frames if time >= int(times[0])]
-    return frames[0][1], all(known) and bool(known)
+    shown = [time for time, _ in frames if time >= int(times[0])]
+    rising = all(later > earlier for earlier, later in itertools.pairwise(shown))
+    return frames[0][1], bool(shown) and rising and bool(np.isin(shown, times).all())
 
 
 def decode_packet(video: VideoStream, packet: Packet[Stream] | None) -> list[TimedFrame]:

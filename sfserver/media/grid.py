@@ -40,50 +40,53 @@ def make_grid(times: Times, time_base: Fraction, tail: int, max_frames: int) -> 
     `tail` is how long the last frame stays, in ticks. A sparse source that would fill more than `max_frames` gets a
     slower rate; the result can still be longer, which is the caller's to judge.
     """
-    fps, constant = pick_rate(times, time_base)
+    fps, divisor, constant = pick_rate(times, time_base)
     slower = [rate for rate in reversed(_SPARSE_RATES) if rate < fps]
-    while slower and _count(times, time_base, tail, fps) > max_frames:
+    slots = frame_slots(times, time_base, fps, divisor)
+    while slower and _count(slots, tail * time_base * fps) > max_frames:
         fps = slower.pop()
-    slots = frame_slots(times, time_base, fps)
-    numbers = np.arange(_count(times, time_base, tail, fps), dtype=np.int64)
+        slots = frame_slots(times, time_base, fps)
+    numbers = np.arange(_count(slots, tail * time_base * fps), dtype=np.int64)
     return Grid(fps, np.searchsorted(slots, numbers, side="right").astype(np.int64) - 1, constant)
 
 
-def frame_slots(times: Times, time_base: Fraction, fps: Fraction) -> Times:
-    """Return the grid position of each source frame: its time × rate, rounded half up, exactly."""
-    scale = time_base * fps
-    if not len(times):
-        return times
+def frame_slots(times: Times, time_base: Fraction, fps: Fraction, divisor: int = 1) -> Times:
+    """Return the grid position of each source frame: its time × rate, rounded half up, exactly.
+
+    With a divisor that is done at `divisor` times the rate first, so that rounded times can't make the choice of
+    every second or third frame uneven.
+    """
+    scale = time_base * fps * divisor
     offsets = times - times[0]
     if int(offsets[-1]) * 2 * scale.numerator + scale.denominator < 2**62:
-        return np.asarray((2 * offsets * scale.numerator + scale.denominator) // (2 * scale.denominator))
+        slots = np.asarray((2 * offsets * scale.numerator + scale.denominator) // (2 * scale.denominator))
+        return (slots + divisor // 2) // divisor
     half_up = [(2 * int(t) * scale.numerator + scale.denominator) // (2 * scale.denominator) for t in offsets]
-    return np.array(half_up, dtype=np.int64)
+    return (np.array(half_up, dtype=np.int64) + divisor // 2) // divisor
 
 
-def _count(times: Times, time_base: Fraction, tail: int, fps: Fraction) -> int:
-    last = int(frame_slots(times, time_base, fps)[-1])
+def _count(slots: Times, stay: Fraction) -> int:
     # A last frame that stays for about one frame is one: its stated length is often rounded or halved (field rate).
-    stay = tail * time_base * fps
-    return last + (1 if stay < Fraction(5, 2) else round(stay))
+    return int(slots[-1]) + (1 if stay < Fraction(5, 2) else round(stay))
 
 
-def pick_rate(times: Times, time_base: Fraction) -> tuple[Fraction, bool]:
-    """Choose the output rate; the flag says whether the source is constant-rate, so that every frame is kept.
+def pick_rate(times: Times, time_base: Fraction) -> tuple[Fraction, int, bool]:
+    """Choose the output rate, what the source's was divided by, and whether that is constant.
 
     Standard rate that explains all times, else the exact constant one, else the standard next to the median step,
     else 30 or 60. At most 60: a faster constant rate is divided by a whole number.
     """
     if len(times) < 2:
-        return Fraction(25), True
+        return Fraction(25), 1, True
     exact = _constant_rate(times, time_base)
     if exact is not None:
-        return _into_bounds(exact), True
+        divisor = -(-exact // MAX_FPS)
+        return exact / divisor * (-(-_MIN_FPS // exact) if exact < _MIN_FPS else 1), divisor, True
     median = Fraction(1) / (Fraction(float(np.median(np.diff(times)))) * time_base)
     nearest = min(STANDARD_RATES, key=lambda rate: abs(rate - median))
     if abs(nearest - median) <= median * Fraction(2, 100):
-        return nearest, False
-    return Fraction(60 if median > 45 else 30), False
+        return nearest, 1, False
+    return Fraction(60 if median > 45 else 30), 1, False
 
 
 def _constant_rate(times: Times, time_base: Fraction) -> Fraction | None:
@@ -114,20 +117,17 @@ def _average_rate(times: Times, time_base: Fraction) -> Fraction | None:
 
 
 def _misfit(times: Times, time_base: Fraction, rate: Fraction) -> float | None:
-    """Return how far (in frames) a time lies from the grid at worst; None if too far or two share a slot."""
+    """Return how far (in frames) a time lies from the grid at worst.
+
+    None if that is too far, if two times share a slot, or if no two are neighbours (then a slower grid is meant).
+    """
     offsets = (times - times[0]).astype(np.float64)
     places = offsets * (time_base.numerator * rate.numerator) / (time_base.denominator * rate.denominator)
     slots = np.floor(places + 0.5)
     worst = float(np.abs(places - slots).max())
-    if worst > min(max(float(time_base * rate), 0.02), 0.25) or bool((np.diff(slots) < 1).any()):
+    if worst > min(max(float(time_base * rate), 0.02), 0.25) or np.diff(slots).min() != 1:
         return None
     return worst
-
-
-def _into_bounds(rate: Fraction) -> Fraction:
-    if rate > MAX_FPS:
-        return rate / -(-rate // MAX_FPS)
-    return rate if rate >= _MIN_FPS else rate * -(-_MIN_FPS // rate)
 
 
 def _simple(rate: Fraction) -> Fraction:

@@ -28,7 +28,8 @@ INDEX_FILE = "index.npy"
 class PacketIndex:
     """What demuxing tells: distinct frame times in presentation order, which are keyframes', and what was read.
 
-    Times are ticks of the video stream's time base. `tail` is the last frame's stated length.
+    Times are ticks of the video stream's time base. `tail` is the last frame's stated length; `reordered` whether any
+    packet is shown in another order than it is decoded.
     """
 
     times: Times
@@ -47,6 +48,7 @@ class _Scan:
     last: tuple[int, int] = (-(2**63), 0)
     packets: int = 0
     video_bytes: int = 0
+    lead: int | None = None
     reordered: bool = False
     audio_bytes: int = 0
     audio_end_s: float = 0.0
@@ -90,7 +92,9 @@ def _add_picture(scan: _Scan, packet: Packet[Stream], codec: str) -> None:
     if time is None:
         return
     scan.video_bytes += packet.size
-    scan.reordered |= packet.pts is not None and packet.pts != packet.dts
+    lead = time - (packet.dts if packet.dts is not None else time)
+    scan.reordered |= lead != (scan.lead if scan.lead is not None else lead)
+    scan.lead = lead
     # Packets before the first keyframe can't be decoded, nor pictures that follow it but are shown before it.
     if packet.is_keyframe:
         scan.keyframes.append(time)
