@@ -1,0 +1,139 @@
+"""`play`, `url` and `open`: from here into a player or a browser."""
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from sfctl.command import Command, DataCommand, command_app
+from sfctl.context import Invocation, invocation
+from sfctl.errors import CliError
+from sfctl.exits import Exit
+from sfctl.ids import complete_video, find_video
+from sfctl.quality import QualityOption, choose_quality
+from sfctl.text import parse_clock
+
+if TYPE_CHECKING:
+    from sfctl.client import Client
+    from sfserver.wire.videos import VideoRead
+
+app = command_app()
+VideoId = Annotated[str, typer.Argument(metavar="ID", help="Id, or the start of one.", autocompletion=complete_video)]
+
+
+@app.command(
+    cls=Command,
+    epilog="""
+    sfctl play 0192f3a1
+    sfctl play 0192f3a1@00:12:41 -f 720p
+    sfctl play 0192f3a1 --player vlc --dry-run
+    """,
+)
+def play(
+    ctx: typer.Context,
+    video_id: Annotated[
+        str, typer.Argument(metavar="ID[@TIME]", help="Id, and where to start.", autocompletion=complete_video)
+    ],
+    *,
+    player: Annotated[Literal["mpv", "vlc", "ffplay"] | None, typer.Option(help="Default: the first there is.")] = None,
+    quality: QualityOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the player's command line only.")] = False,
+) -> None:
+    """Play a video in mpv, VLC or ffplay."""
+    from sfctl import players
+
+    run = invocation(ctx)
+    name, start_s = _split_start(video_id)
+    with run.client() as client:
+        video = find_video(client, name)
+        url = _file_url(client, video, quality or run.settings.find("quality") or "best")
+    chosen = player or run.settings.find("player") or ("mpv" if dry_run else players.find_player())
+    command = players.player_command(chosen, url, title=video.title, start_s=start_s)
+    if dry_run:
+        run.out.line(players.quote_command(command))
+        return
+    code = players.run_player(command, run.environment.variables)
+    if code != 0:
+        raise CliError(f"{chosen} ended with {code}", hint=f"sfctl url {video.id} prints what it was given")
+
+
+def _split_start(text: str) -> tuple[str, float]:
+    name, _, clock = text.partition("@")
+    try:
+        return name, parse_clock(clock) if clock else 0.0
+    except ValueError as error:
+        raise CliError(str(error), hint="a start looks like @00:12:41 or @761", exit_code=Exit.USAGE) from error
+
+
+def _file_url(client: "Client", video: "VideoRead", wanted: str) -> str:
+    quality = choose_quality(video, wanted)
+    files = {
+        file.quality: file.url for file in client.links(video.id).files if file.format == "mp4" or quality == "source"
+    }
+    if quality not in files:
+        hint = f"sfctl download {video.id} -f {quality} fetches it; or take {' '.join(files)}"
+        raise CliError(f"no signed URL for {quality}", hint=hint, exit_code=Exit.NOT_FOUND)
+    return files[quality]
+
+
+@app.command(
+    cls=DataCommand,
+    epilog="""
+    sfctl url 0192f3a1
+    sfctl url 0192f3a1 -f 360p
+    sfctl url 0192f3a1 --hls
+    sfctl url 0192f3a1 --json
+    """,
+)
+def url(
+    ctx: typer.Context,
+    video_id: VideoId,
+    *,
+    quality: QualityOption = None,
+    hls: Annotated[bool, typer.Option("--hls", help="The adaptive HLS playlist instead of one file.")] = False,
+) -> None:
+    """Print a signed URL that any player opens."""
+    run = invocation(ctx)
+    with run.client() as client:
+        video = find_video(client, video_id)
+        if run.out.as_json:
+            run.out.json(client.links(video.id))
+        elif run.out.quiet:
+            run.out.line(video.id)
+        elif hls:
+            run.out.line(client.links(video.id).hls)
+        else:
+            run.out.line(_file_url(client, video, quality or run.settings.find("quality") or "best"))
+
+
+@app.command(
+    name="open",
+    cls=Command,
+    epilog="""
+    sfctl open
+    sfctl open 0192f3a1
+    sfctl open 0192f3a1 --browser
+    """,
+)
+def open_(
+    ctx: typer.Context,
+    video_id: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="Video to open.", autocompletion=complete_video)
+    ] = None,
+    *,
+    browser: Annotated[bool, typer.Option("--browser", "-b", help="Open it in the browser as well.")] = False,
+) -> None:
+    """Print a one-time URL that signs a browser in."""
+    run = invocation(ctx)
+    with run.client() as client:
+        next_path = f"/watch/{find_video(client, video_id).id}" if video_id else "/"
+        link = client.sign_in_link(next_path)
+    run.out.line(link)
+    if browser:
+        _open_browser(run, link)
+
+
+def _open_browser(run: Invocation, link: str) -> None:
+    import webbrowser
+
+    if not webbrowser.open(link):
+        run.out.note("no browser found here; open the URL yourself, it works once")

@@ -1,0 +1,136 @@
+"""Following jobs to their end: events in, rows for the reporter and final outcomes out."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from sfctl.bars import JobRow, RungRow
+from sfctl.live import JobEvent, LiveClient
+from sfctl.progress import Reporter
+from sfserver.wire.events import (
+    DoneEvent,
+    ErrorEvent,
+    PlayableEvent,
+    ProgressEvent,
+    SnapshotEvent,
+    StageEvent,
+    StateEvent,
+)
+from sfserver.wire.jobs import JobError, JobRead, JobStatus, RungProgress, StageState
+
+# One connection a job, so many at once; the rest wait their turn, as their jobs mostly do as well.
+_STREAMS = 16
+
+
+@dataclass
+class Outcome:
+    """How a job ended; `status` is not final while it is watched."""
+
+    job_id: str
+    title: str
+    status: JobStatus = JobStatus.QUEUED
+    error: JobError | None = None
+    row: JobRow = field(default_factory=lambda: JobRow(""))
+
+    def __post_init__(self) -> None:
+        self.row.job_id = self.job_id
+
+
+def apply_event(outcome: Outcome, event: JobEvent) -> None:
+    """Bring an outcome and its row up to date with an event."""
+    row = outcome.row
+    row.note = None
+    match event:
+        case SnapshotEvent():
+            for job in (job for job in event.jobs if job.id == outcome.job_id):
+                apply_job(outcome, job)
+        case ProgressEvent():
+            row.stage, row.speed, row.eta_s = event.stage or row.stage, event.speed, event.eta_s
+            row.progress = max(row.progress, event.progress)
+            _apply_rungs(row, event.rungs)
+        case StateEvent() | DoneEvent():
+            _apply_status(outcome, event.status)
+        case StageEvent():
+            row.stage = event.stage if event.state is StageState.RUNNING else row.stage
+        case ErrorEvent():
+            outcome.error = event.error
+            row.note = event.error.detail
+        case PlayableEvent():
+            row.note = "playable"
+
+
+def apply_job(outcome: Outcome, job: JobRead) -> None:
+    """Bring an outcome and its row up to date with a job as it stands."""
+    row = outcome.row
+    outcome.title = row.title = job.title
+    outcome.error = job.error
+    row.stage, row.speed, row.eta_s, row.progress = job.stage, job.speed, job.eta_s, job.progress
+    _apply_rungs(row, job.rungs)
+    _apply_status(outcome, job.status)
+
+
+def _apply_status(outcome: Outcome, status: JobStatus) -> None:
+    outcome.status, row = status, outcome.row
+    row.state = status.value
+    if status is JobStatus.READY:
+        row.progress = 1.0
+        for rung in row.rungs.values():
+            rung.progress = 1.0
+    if outcome.error is not None:
+        row.note = outcome.error.detail
+
+
+def _apply_rungs(row: JobRow, rungs: dict[str, RungProgress]) -> None:
+    for name, rung in rungs.items():
+        known = row.rungs.setdefault(name, RungRow())
+        known.progress, known.fps = max(known.progress, rung.progress), rung.fps
+
+
+async def watch_job(
+    live: LiveClient, outcome: Outcome, reporter: Reporter, on_event: Callable[[JobEvent], None] | None = None
+) -> None:
+    """Follow one job to its end."""
+
+    def tell_gap(why: str) -> None:
+        outcome.row.note = f"reconnecting: {why}"
+        reporter.changed(outcome.row)
+
+    async for event in live.follow(outcome.job_id, tell_gap):
+        apply_event(outcome, event)
+        reporter.changed(outcome.row)
+        if on_event:
+            on_event(event)
+
+
+async def watch_all(
+    live: LiveClient,
+    outcomes: Iterable[Outcome],
+    reporter: Reporter,
+    on_event: Callable[[JobEvent], None] | None = None,
+) -> None:
+    """Follow many jobs to their ends, a bounded number at a time."""
+    turn = asyncio.Semaphore(_STREAMS)
+
+    async def follow(outcome: Outcome) -> None:
+        async with turn:
+            await watch_job(live, outcome, reporter, on_event)
+
+    async with ticking(reporter):
+        await asyncio.gather(*(follow(outcome) for outcome in outcomes))
+
+
+@asynccontextmanager
+async def ticking(reporter: Reporter) -> AsyncIterator[None]:
+    """Let a reporter draw ten times a second while something else runs."""
+
+    async def tick() -> None:
+        while True:
+            await asyncio.sleep(0.1)
+            reporter.tick()
+
+    task = asyncio.create_task(tick())
+    try:
+        yield
+    finally:
+        task.cancel()

@@ -1,0 +1,98 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from sfserver.wire.jobs import JobStatus
+from tests.cli.conftest import Cli
+from tests.cli.fake_server import FakeServer
+
+
+@pytest.fixture
+def film(tmp_path: Path) -> Path:
+    path = tmp_path / "film.mp4"
+    path.write_bytes(b"moving pictures" * 10_000)
+    return path
+
+
+def test_upload_sends_the_file_and_its_fields(cli: Cli, server: FakeServer, film: Path) -> None:
+    ran = cli("upload", str(film), "--title", "The film", "--visibility", "unlisted", "--json")
+    (sent,) = json.loads(ran.out)
+    assert ran.code == 0
+    assert sent["status"] == "queued"
+    assert server.jobs[sent["job_id"]].title == "The film"
+    assert film.read_bytes() in server.bodies[-1]
+    assert b'name="visibility"\r\n\r\nunlisted' in server.bodies[-1]
+
+
+def test_upload_wait_ends_with_ready(cli: Cli, server: FakeServer, film: Path) -> None:
+    ran = cli("upload", str(film), "--wait")
+    video_id, status, name, why = ran.out.removesuffix("\n").split("\t")
+    assert (ran.code, status, name, why) == (0, "ready", str(film), "")
+    assert video_id in server.videos
+    assert "film.mp4: processing encode 40%" not in ran.out
+    assert "film.mp4: processing encode 42%  1.8x  ETA 0:12" in ran.err
+
+
+def test_upload_wait_of_a_job_that_fails_is_1(cli: Cli, server: FakeServer, film: Path) -> None:
+    server.upload_ends_as = JobStatus.FAILED
+    ran = cli("upload", str(film), "--wait")
+    assert ran.code == 1
+    assert "failed" in ran.out
+
+
+def test_one_bad_file_of_twenty(cli: Cli, server: FakeServer, tmp_path: Path) -> None:
+    for number in range(20):
+        text = b"not a video" if number == 7 else b"frames"
+        (tmp_path / f"clip{number:02}.mp4").write_bytes(text)
+    ran = cli("upload", "-r", str(tmp_path))
+    lines = [line.split("\t") for line in ran.out.splitlines()]
+    assert ran.code == 1
+    assert len(server.videos) == 19
+    assert [line[2:] for line in lines if line[1] == "failed"] == [[str(tmp_path / "clip07.mp4"), "it is text"]]
+    assert "request id: req-9" in ran.err
+
+
+def test_a_rejection_of_everything_is_6(cli: Cli, film: Path) -> None:
+    film.write_bytes(b"not a video")
+    ran = cli("upload", str(film))
+    assert ran.code == 6
+    assert ran.err.endswith("error: Not a supported video\n  it is text\nrequest id: req-9\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "what"),
+    [("missing.mp4", 2, "cannot read"), ("empty.mp4", 6, "is empty"), (".", 2, "-r sends the videos in it")],
+)
+def test_files_are_checked_before_they_are_sent(
+    cli: Cli, server: FakeServer, tmp_path: Path, name: str, code: int, what: str
+) -> None:
+    (tmp_path / "empty.mp4").touch()
+    ran = cli("upload", str(tmp_path / name))
+    assert ran.code == code
+    assert what in ran.err
+    assert server.seen == []
+
+
+def test_a_server_that_is_away_is_3(bare: Cli, film: Path) -> None:
+    ran = bare("upload", str(film))
+    assert ran.code == 3
+    assert "hint: start one with `sfctl up`" in ran.err
+
+
+def test_no_token_is_4(cli: Cli, film: Path) -> None:
+    ran = cli("upload", str(film), str(film.with_name("other.mp4")), variables={"SF_TOKEN": ""})
+    assert ran.code == 4
+    assert "not sent" in ran.out
+
+
+def test_quiet_prints_the_videos(cli: Cli, server: FakeServer, film: Path) -> None:
+    ran = cli("upload", str(film), "-q", "--progress", "none")
+    assert ran.out.split() == list(server.videos)
+    assert ran.err == ""
+
+
+def test_a_directory_without_videos_is_a_usage_error(cli: Cli, tmp_path: Path) -> None:
+    ran = cli("upload", "-r", str(tmp_path))
+    assert ran.code == 2
+    assert "no videos there" in ran.err

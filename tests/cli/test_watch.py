@@ -1,0 +1,80 @@
+import json
+from collections.abc import Iterator
+
+from sfserver.wire.events import DoneEvent, SnapshotEvent
+from sfserver.wire.jobs import JobRead, JobStatus
+from tests.cli.conftest import Cli
+from tests.cli.fake_server import FakeServer, pause, sse
+
+
+def test_watch_follows_to_the_end(cli: Cli, server: FakeServer) -> None:
+    job_id = server.add("a film").job_id
+    ran = cli("watch", str(job_id))
+    assert ran.code == 0
+    assert ran.out == f"{job_id}\tready\ta film\t\n"
+
+
+def test_watch_reconnects_with_the_last_event_id(cli: Cli, server: FakeServer) -> None:
+    def breaks_off(job: JobRead, last_id: str) -> Iterator[bytes]:
+        yield sse("snapshot", SnapshotEvent(jobs=[job.model_copy(update={"status": JobStatus.PROCESSING})]), "41")
+
+    def goes_on(job: JobRead, last_id: str) -> Iterator[bytes]:
+        if last_id == "41":
+            yield sse("done", DoneEvent(job_id=job.id, status=job.status), "42")
+
+    server.event_scripts = [breaks_off, goes_on]
+    job_id = server.add("a film").job_id
+    ran = cli("watch", str(job_id), "--exit-status")
+    assert ran.code == 0
+    assert "reconnecting" in ran.err
+
+
+def test_exit_status_of_a_failed_job(cli: Cli, server: FakeServer) -> None:
+    job_id = str(server.add("a film", JobStatus.FAILED).job_id)
+    assert cli("watch", job_id).code == 0
+    assert cli("watch", job_id, "--exit-status").code == 1
+
+
+def test_timeout_is_124(cli: Cli, server: FakeServer) -> None:
+    def hangs(job: JobRead, last_id: str) -> Iterator[bytes]:
+        yield sse("snapshot", SnapshotEvent(jobs=[job]), "1")
+        yield from pause(1.0)
+
+    server.event_scripts = [hangs]
+    job_id = str(server.add("a film", JobStatus.PROCESSING).job_id)
+    ran = cli("watch", job_id, "--timeout", "0.2")
+    assert ran.code == 124
+    assert f"{job_id}\tprocessing" in ran.out
+    assert "not finished after 0.2 s" in ran.err
+
+
+def test_json_is_a_line_per_event(cli: Cli, server: FakeServer) -> None:
+    job_id = str(server.add("a film").job_id)
+    ran = cli("watch", job_id, "--json")
+    events = [json.loads(line) for line in ran.out.splitlines()]
+    assert [event["event"] for event in events] == ["snapshot", "stage", "progress", "progress", "done"]
+    assert events[2]["rungs"]["720p"] == {"progress": 0.42, "fps": 88.2}
+    assert ran.err == ""
+
+
+def test_unknown_events_are_passed_over(cli: Cli, server: FakeServer) -> None:
+    def newer(job: JobRead, last_id: str) -> Iterator[bytes]:
+        yield b"event: hologram\ndata: {}\n\n"
+        yield b"event: progress\ndata: not json\n\n"
+        yield sse("done", DoneEvent(job_id=job.id, status=job.status), "1")
+
+    server.event_scripts = [newer]
+    assert cli("watch", str(server.add("a film").job_id)).code == 0
+
+
+def test_a_video_id_or_the_start_of_a_job_id_will_do(cli: Cli, server: FakeServer) -> None:
+    video = server.add("a film")
+    assert cli("watch", video.id, "-q").out.strip() == video.job_id
+    assert cli("watch", "0192f3a1-7c2b-7000-9", "-q").out.strip() == video.job_id
+
+
+def test_many_jobs_at_once(cli: Cli, server: FakeServer) -> None:
+    ids = [str(server.add(f"film {number}").job_id) for number in range(20)]
+    ran = cli("watch", *ids, "--exit-status")
+    assert ran.code == 0
+    assert ran.out.count("\tready\t") == 20
