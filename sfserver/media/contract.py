@@ -202,7 +202,10 @@ class AudioResult:
 
 @dataclass(frozen=True)
 class RenditionFacts:
-    """One published rung: sizes, measured rates (peak and average over segments, bit/s) and codecs (RFC 6381)."""
+    """One published rung: sizes, measured rates (peak and average over segments, bit/s) and codecs (RFC 6381).
+
+    `init_bytes` of `ftyp moov` stand first in the track file, then `index_bytes` of `sidx`.
+    """
 
     quality: str
     width: int
@@ -217,6 +220,19 @@ class RenditionFacts:
     iframe_peak_bps: int
     track_size_bytes: int
     progressive_size_bytes: int
+    init_bytes: int = 0
+    index_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class SoundFacts:
+    """The published audio track; `init_bytes` of `ftyp moov` stand first in the file, then `index_bytes` of `sidx`."""
+
+    codecs: str
+    channels: int
+    sample_rate: int
+    init_bytes: int
+    index_bytes: int
 
 
 @dataclass(frozen=True)
@@ -230,3 +246,4 @@ class PackageResult:
     duration_s: float
     fps: Rational
     warnings: list[MediaWarning] = field(default_factory=list)
+    audio: SoundFacts | None = None

@@ -22,7 +22,7 @@ _NO_COLOUR_SAID = (_UNSPECIFIED, _UNSPECIFIED, _UNSPECIFIED)
 
 @dataclass(frozen=True)
 class Track:
-    """What a `trak` says besides its samples. `delay` ticks at the front are not shown; sound has no size."""
+    """What a `trak` says besides its samples. Video has a size and `delay` ticks at the front that are not shown."""
 
     track_id: int
     timescale: int
@@ -30,6 +30,7 @@ class Track:
     width: int = 0
     height: int = 0
     delay: int = 0
+    channels: int = 0
 
 
 def video_track(rung: Rung, timescale: int, picture: PicturePlan, avcc: bytes, delay: int) -> Track:
@@ -60,7 +61,7 @@ def audio_track(audio: AudioPlan, config: bytes, average_bps: int) -> Track:
         struct.pack(">6xH8xHH4xI", 1, audio.channels, 16, rate),
         build_full_box("esds", 0, 0, struct.pack(">BB", 3, len(stream)), stream),
     )
-    return Track(AUDIO_TRACK, audio.sample_rate, entry)
+    return Track(AUDIO_TRACK, audio.sample_rate, entry, channels=audio.channels)
 
 
 def build_track_header(track: Track, ticks: int) -> bytes:

@@ -25,11 +25,17 @@ _MDAT_HEADER = struct.Struct(">I4sQ")
 
 @dataclass(frozen=True)
 class StoredTrack:
-    """A track and where it is stored: its first fragment begins at `start` of its file."""
+    """A track and how it is stored: `init_bytes` of `ftyp moov`, `index_bytes` of `sidx`, then its fragments."""
 
     track: Track
     table: TrackTable
-    start: int
+    init_bytes: int
+    index_bytes: int
+
+    @property
+    def start(self) -> int:
+        """Where its first fragment begins."""
+        return self.init_bytes + self.index_bytes
 
 
 @dataclass(frozen=True)
@@ -66,15 +72,12 @@ class VirtualFile:
     @classmethod
     def arrange(cls, head_size: int, video: tuple[Wide, int], audio: tuple[Wide, int]) -> "VirtualFile":
         """Put head and fragments in order; each track is given by its fragments' sizes and where the first lies."""
-        sizes, parts, offsets, keys = [np.array([head_size], np.uint64)], [0], [np.zeros(1, np.uint64)], [[-1]]
-        for part, (lengths, start) in enumerate((video, audio), 1):
-            sizes.append(lengths)
-            parts += [part] * len(lengths)
-            offsets.append(np.cumsum(lengths) - lengths + np.uint64(start))
-            keys.append([2 * k + part for k in range(len(lengths))])
-        order = np.argsort(np.concatenate(keys), kind="stable")
-        starts = np.concatenate(([np.uint64(0)], np.cumsum(np.concatenate(sizes)[order])))
-        return cls(starts.astype(np.uint64), np.array(parts, np.uint8)[order], np.concatenate(offsets)[order])
+        (videos, video_start), (audios, audio_start) = video, audio
+        order = np.argsort(np.concatenate(([-1], 2 * np.arange(len(videos)), 2 * np.arange(len(audios)) + 1)))
+        sizes = np.concatenate((np.array([head_size], np.uint64), videos, audios))[order]
+        parts = np.repeat(np.arange(3, dtype=np.uint8), (1, len(videos), len(audios)))[order]
+        offsets = np.concatenate((np.zeros(1, np.uint64), _offsets(videos, video_start), _offsets(audios, audio_start)))
+        return cls(np.concatenate((np.zeros(1, np.uint64), np.cumsum(sizes))), parts, offsets[order])
 
     @property
     def size(self) -> int:
@@ -137,6 +140,11 @@ def build_layout(video: StoredTrack, audio: StoredTrack | None) -> bytes:
 def read_spans(spans: list[Span], read: Callable[[PartName, int, int], bytes]) -> bytes:
     """Put spans together by a function that reads `length` bytes at `offset` of a part."""
     return b"".join(read(span.part, span.offset, span.length) for span in spans)
+
+
+def _offsets(sizes: Wide, start: int) -> Wide:
+    offsets: Wide = np.cumsum(sizes) - sizes + np.uint64(start)
+    return offsets
 
 
 def _arrange(head_size: int, video: StoredTrack, audio: StoredTrack | None) -> VirtualFile:
