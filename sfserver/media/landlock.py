@@ -70,7 +70,7 @@ def restrict(readable: Iterable[Path], writable: Iterable[Path]) -> None:
     version are dropped, so call it only where `abi()` is at least 1.
     """
     version = abi()
-    handled = _handled(version)
+    handled = handled_access(version)
     ruleset = _call(_CREATE_RULESET, *_ruleset(version, handled), 0)
     try:
         for path in readable:
@@ -84,7 +84,7 @@ def restrict(readable: Iterable[Path], writable: Iterable[Path]) -> None:
         os.close(ruleset)
 
 
-def _handled(version: int) -> Access:
+def handled_access(version: int) -> Access:
     """Name the file rights this version can take away."""
     newest = {1: Access.MAKE_SYM, 2: Access.REFER, 3: Access.TRUNCATE, 4: Access.TRUNCATE}.get(
         version, Access.IOCTL_DEV

@@ -49,7 +49,7 @@ _ALLOW, _ERRNO, _KILL_PROCESS = 0x7FFF0000, 0x00050000, 0x80000000
 _CLONE_THREAD = 0x00010000
 _PR_SET_PDEATHSIG, _PR_GET_SECCOMP, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS, _MODE_FILTER = 1, 21, 22, 38, 2
 
-_Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, constant
+Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, constant
 
 
 def available() -> bool:
@@ -63,8 +63,7 @@ def available() -> bool:
 
 def restrict() -> None:
     """Filter the system calls of this thread and all it will start; no way back. Raises OSError when refused."""
-    column, architecture = _ARCHITECTURES[platform.machine()]
-    code = b"".join(struct.pack("HBBI", *one) for one in _program(column, architecture, os.getpid()))
+    code = b"".join(struct.pack("HBBI", *one) for one in write_program(platform.machine(), os.getpid()))
     buffer = ctypes.create_string_buffer(code, len(code))
     program = struct.pack("HP", len(code) // 8, ctypes.addressof(buffer))
     libc = ctypes.CDLL(None, use_errno=True)
@@ -74,8 +73,9 @@ def restrict() -> None:
         raise OSError(ctypes.get_errno(), f"seccomp: {os.strerror(ctypes.get_errno())}")
 
 
-def _program(column: int, architecture: int, pid: int) -> list[_Instruction]:
-    """Write the filter for one architecture: special calls, then the list, then allow."""
+def write_program(machine: str, pid: int) -> list[Instruction]:
+    """Write the filter for `machine` (as in uname) and the process `pid`: special calls, the list, then allow."""
+    column, architecture = _ARCHITECTURES[machine]
     deny = _refuse(errno.EPERM)
     own_pid_only = [_load(0), (_JUMP_EQUAL, 1, 0, pid), deny]
     threads_only = [_load(0), (_JUMP_ANY_BIT, 1, 0, _CLONE_THREAD), deny]
@@ -100,17 +100,17 @@ def _program(column: int, architecture: int, pid: int) -> list[_Instruction]:
     ]
 
 
-def _rule(number: int, body: list[_Instruction]) -> list[_Instruction]:
+def _rule(number: int, body: list[Instruction]) -> list[Instruction]:
     """Run `body` for one system call; what falls through its end goes on with the next rule."""
     return [(_JUMP_EQUAL, 0, len(body) + 1, number), *body, (_LOAD, 0, 0, _NUMBER)]
 
 
-def _load(argument: int, *, high: bool = False) -> _Instruction:
+def _load(argument: int, *, high: bool = False) -> Instruction:
     """Load one half of a call's argument (little-endian, 64 bits)."""
     return (_LOAD, 0, 0, _ARGUMENTS + 8 * argument + 4 * high)
 
 
-def _refuse(number: int) -> _Instruction:
+def _refuse(number: int) -> Instruction:
     return (_RETURN, 0, 0, _ERRNO | number)
 
 

@@ -7,6 +7,11 @@ from pathlib import Path
 
 from sfserver.media.sandbox import Sandbox, SandboxLimits
 
+
+def tell(report: dict[str, object]) -> None:
+    os.write(1, f"{report['pid']}\n".encode())
+
+
 if __name__ == "__main__":
     sandbox = Sandbox(SandboxLimits(), stages={"busy": f"tests.media.sandbox_stages:{sys.argv[1]}"})
     sandbox.start()
@@ -17,7 +22,7 @@ if __name__ == "__main__":
             Path(workdir),
             readable=[],
             output_bytes=1 << 20,
-            on_report=lambda report: os.write(1, f"{report['pid']}\n".encode()),
+            on_report=tell,
             should_stop=lambda: None,
             beat=lambda: True,
         )
