@@ -5,8 +5,6 @@ a process that may have been taken over by its input: it is parsed, checked and 
 """
 
 import json
-import multiprocessing
-import multiprocessing.forkserver
 import signal
 import threading
 import time
@@ -18,7 +16,7 @@ from pathlib import Path
 from sfserver.errors import MediaLimitError
 from sfserver.media.confinement import ResourceLimits
 from sfserver.media.sandbox_child import LOG_NAME, STAGES, Order
-from sfserver.media.sandbox_process import ChildProcess, directory_bytes, memory_in_use
+from sfserver.media.sandbox_process import ChildProcess, directory_bytes, memory_in_use, start_fork_server
 from sfserver.media.sandbox_wire import (
     Crash,
     Failure,
@@ -104,10 +102,7 @@ class Sandbox:
 
     def start(self) -> None:
         """Start the fork server, so that the first stage needn't wait for it; call it before any thread starts."""
-        multiprocessing.get_context("forkserver").set_forkserver_preload(
-            ["sfserver.media.sandbox_child", "sfserver.media.stages"]
-        )
-        multiprocessing.forkserver.ensure_running()
+        start_fork_server()
 
     def close(self) -> None:
         """Stop every running stage (`Stopped`, shutdown) and take no more; the fork server ends with this process."""

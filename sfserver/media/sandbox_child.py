@@ -45,6 +45,8 @@ class Order:
 def main(order: Order, connection: Connection) -> NoReturn:
     """Run one stage behind the walls and leave without a trace of Python's own shutdown."""
     die_with_parent()
+    if not _PREPARED:
+        _wipe_environment()
     _detach(connection.fileno(), order.workdir)
     send = _Sender(connection.fileno())
     try:
@@ -116,10 +118,8 @@ def _usage() -> dict[str, object]:
     return {"cpu_s": used.ru_utime + used.ru_stime, "peak_rss_bytes": used.ru_maxrss * kibibytes}
 
 
-def _prepare_fork_server() -> None:
-    """Detach the fork server from the terminal and wipe the environment, which may hold secrets."""
-    os.setsid()
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a stop of the whole service leaves the end to the parent
+def _wipe_environment() -> None:
+    """Keep a few variables; the rest may hold secrets, in the environment and in the memory it came in."""
     kept = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
     os.environ.clear()
     if sys.platform.startswith("linux"):
@@ -129,5 +129,12 @@ def _prepare_fork_server() -> None:
     os.environ.update(kept, OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1")
 
 
-if getattr(sys.modules["__main__"], "main", None) is multiprocessing.forkserver.main:
-    _prepare_fork_server()
+# True in the fork server, which imports this module before it forks, and in its children.
+_PREPARED = (
+    getattr(sys.modules["__main__"], "main", None) is multiprocessing.forkserver.main
+    and multiprocessing.forkserver.get_inherited_fds() is None
+)
+if _PREPARED:
+    os.setsid()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a stop of the whole service leaves the end to the parent
+    _wipe_environment()

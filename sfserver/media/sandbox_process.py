@@ -1,6 +1,7 @@
 """One child process of the fork server: start it, read from it, end it for certain."""
 
 import multiprocessing
+import multiprocessing.forkserver
 import os
 import signal
 import stat
@@ -16,12 +17,19 @@ from sfserver.errors import TransientError
 from sfserver.media import sandbox_child
 from sfserver.media.sandbox_child import Order
 
+_PRELOAD = ["sfserver.media.sandbox_child", "sfserver.media.stages"]
 _READ_BYTES = 1 << 20
 _TERM_PATIENCE_S = 1.0
 _KILL_PATIENCE_S = 10.0
 
 # Process.start() polls every child of this process, and two polls of one child lose its exit code.
 _PROCESS_TABLE = threading.Lock()
+
+
+def start_fork_server() -> None:
+    """Start the process that children are forked from, unless it runs."""
+    multiprocessing.get_context("forkserver").set_forkserver_preload(_PRELOAD)
+    multiprocessing.forkserver.ensure_running()
 
 
 class ChildProcess:
@@ -34,6 +42,7 @@ class ChildProcess:
         self._process = context.Process(target=sandbox_child.main, args=(order, writer), daemon=True)
         try:
             with _PROCESS_TABLE, _without_main_module():
+                start_fork_server()
                 self._process.start()
         except (OSError, EOFError) as error:
             self._reader.close()

@@ -1,10 +1,10 @@
 """What a child may say, read without trusting it: one JSON object a line, at most 16 MiB."""
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NoReturn
 
 from sfserver import errors
 
@@ -70,7 +70,7 @@ class MessageReader:
 def parse(line: bytes) -> Message:
     """Read one message. Raises GarbageError."""
     try:
-        content: dict[str, object] = json.loads(line, parse_constant=_refuse_constant)
+        content: dict[str, object] = json.loads(line, parse_constant=_finite, parse_float=_finite)
         match content:
             case {"type": "report", "values": dict(values)}:
                 return Progress(values)
@@ -112,5 +112,8 @@ def _limit_error(content: dict[str, object]) -> errors.MediaLimitError:
     raise GarbageError("a limit error without its limit")
 
 
-def _refuse_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is not JSON")
+def _finite(text: str) -> float:
+    """Read a number; JSON has no NaN, and what is too large for a float would become infinite."""
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text} is not finite")
+    return number

@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from sfserver import errors
+from sfserver.media import sandbox_process
 from sfserver.media.sandbox import (
     ChildCrashed,
     LeaseLost,
@@ -183,7 +184,6 @@ def test_a_child_cannot_ask_for_retries_without_end(attempt: Attempt) -> None:
         ('{"type":"report","values":{"progress":NaN}}\n', 1),
         ('{"type":"error","class":"Exception"}\n', 1),
         ('{"type":"error","class":"MediaLimitError","name":"../x","limit":1,"value":2}\n', 1),
-        ("[", 100_000),
         ("x" * 1024, 17 * 1024),
         ("\n", 1),
     ],
@@ -339,11 +339,26 @@ def test_a_killed_parent_takes_every_process_with_it(stage: str) -> None:
     assert not any(secret.encode() in environment for environment in environments)
 
 
-def test_a_new_fork_server_takes_over_from_a_dead_one(attempt: Attempt) -> None:
-    attempt.run("facts")
+def end_fork_server() -> None:
     for process in psutil.Process().children():
         if "multiprocessing.forkserver" in " ".join(process.cmdline()):
             process.kill()
             while process.status() != psutil.STATUS_ZOMBIE:
                 time.sleep(0.01)
+
+
+def test_a_new_fork_server_takes_over_from_a_dead_one(attempt: Attempt) -> None:
+    attempt.run("facts")
+    end_fork_server()
     assert attempt.run("facts").result["modules"] == ["av", "sfserver.media.stages"]
+
+
+def test_a_child_of_an_unprepared_fork_server_is_as_bare(attempt: Attempt, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox_process, "_PRELOAD", [])
+    monkeypatch.setenv("SF_DATABASE__URL", "secret")
+    end_fork_server()
+    facts = attempt.run("facts").result
+    end_fork_server()
+
+    assert facts["modules"] == []
+    assert "SF_DATABASE__URL" not in list(facts["environment"])  # type: ignore[call-overload]
