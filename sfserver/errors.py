@@ -9,11 +9,13 @@ StreamForgeError
 │   │   ├── JobNotFoundError
 │   │   ├── VideoNotFoundError
 │   │   └── UnknownRenditionError
+│   ├── MethodNotAllowedError     405
 │   ├── ConflictError             409
 │   ├── UploadTooLargeError       413
 │   ├── UnsupportedMediaError     415
 │   ├── RangeNotSatisfiableError  416
 │   ├── MisdirectedRequestError   421
+│   ├── InvalidRequestError       422
 │   ├── MediaLimitError           422, code limit_<name>
 │   ├── DamagedMediaError         422
 │   ├── WorkerCrashedError        422
@@ -94,6 +96,12 @@ class UnknownRenditionError(NotFoundError):
     code, title = "unknown_rendition", "No such quality"
 
 
+class MethodNotAllowedError(PermanentError):
+    """The path exists, but not for this method."""
+
+    code, status, title = "method_not_allowed", 405, "Method not allowed"
+
+
 class ConflictError(PermanentError):
     """The thing is not in a state that allows this."""
 
@@ -124,6 +132,12 @@ class MisdirectedRequestError(PermanentError):
 
     code, status, title = "unknown_host", 421, "Unknown host"
     hint = "use the address `sfctl status` shows, or add the name to SF_HTTP__ALLOWED_HOSTS"
+
+
+class InvalidRequestError(PermanentError):
+    """A parameter or body that does not fit the contract; `detail` names which."""
+
+    code, status, title = "invalid_request", 422, "Invalid request"
 
 
 class MediaLimitError(PermanentError):

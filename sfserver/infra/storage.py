@@ -16,6 +16,7 @@ from uuid import uuid4
 from sfserver.errors import StoreUnavailableError
 
 _KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
+_SYNC_EVERY_BYTES = 32 << 20
 
 
 class ObjectWriter(Protocol):
@@ -152,11 +153,16 @@ class DirectoryWriter:
     def __init__(self, temporary: Path, target: Path) -> None:
         self._path, self._target = temporary, target
         self._file = temporary.open("wb", buffering=0)
+        self._unsynced = 0
 
     def write(self, data: bytes) -> None:
-        """Append bytes."""
+        """Append bytes; a share goes to the disk now and then, so that `commit` has little left to wait for."""
         with _store_errors():
             self._file.write(data)
+            self._unsynced += len(data)
+            if self._unsynced >= _SYNC_EVERY_BYTES:
+                os.fdatasync(self._file.fileno())
+                self._unsynced = 0
 
     def commit(self) -> None:
         """Flush to the disk, then rename into place."""

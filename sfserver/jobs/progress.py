@@ -63,6 +63,14 @@ def estimate_eta_s(progress: float, elapsed_s: float) -> float | None:
     return round(elapsed_s * (1.0 - progress) / progress, 1)
 
 
+def rung_speed(plan: Mapping[str, Any] | None, rungs: Mapping[str, RungProgress], elapsed_s: float) -> float | None:
+    """Return the seconds of video finished in all rungs per second of wall time."""
+    if plan is None or not rungs or elapsed_s <= 0:
+        return None
+    duration_s = float(plan["frames"] * plan["fps"]["den"] / plan["fps"]["num"])
+    return round(duration_s * min(rung.progress for rung in rungs.values()) / elapsed_s, 2)
+
+
 def _mean_share(kind: str, tasks: Sequence[TaskProgress]) -> float:
     shares = [task.share for task in tasks if task.kind == kind]
     return sum(shares) / len(shares) if shares else 1.0

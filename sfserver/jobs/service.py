@@ -11,7 +11,7 @@ from sfserver.infra.db import db_now, on_commit
 from sfserver.infra.queue import Queue
 from sfserver.jobs import repository
 from sfserver.jobs.notify import emit, emit_progress, stop_running
-from sfserver.jobs.progress import TaskProgress, estimate_eta_s, summarise
+from sfserver.jobs.progress import TaskProgress, estimate_eta_s, rung_speed, summarise
 from sfserver.media.contract import MediaWarning
 from sfserver.models import Job, Task, Video
 from sfserver.wire.events import (
@@ -23,7 +23,7 @@ from sfserver.wire.events import (
     StageEvent,
     StateEvent,
 )
-from sfserver.wire.jobs import JobError, JobStatus, RungProgress, StageState
+from sfserver.wire.jobs import JobError, JobStatus, StageState
 
 
 def find_job(session: Session, job_id: str) -> Job | None:
@@ -89,18 +89,9 @@ def update_progress(session: Session, runtime: Runtime, job: Job) -> None:
         stage=now.stage,
         rungs=now.rungs,
         eta_s=estimate_eta_s(job.progress, elapsed_s),
-        speed=_speed(job, now.rungs, elapsed_s),
+        speed=rung_speed(job.plan, now.rungs, elapsed_s),
     )
     emit_progress(session, runtime.bus, job, event)
-
-
-def _speed(job: Job, rungs: dict[str, RungProgress], elapsed_s: float) -> float | None:
-    """Seconds of video finished in all rungs per second of wall time."""
-    if job.plan is None or not rungs or elapsed_s <= 0:
-        return None
-    duration_s = job.plan["frames"] * job.plan["fps"]["den"] / job.plan["fps"]["num"]
-    slowest = min(rung.progress for rung in rungs.values())
-    return round(float(duration_s) * slowest / elapsed_s, 2)
 
 
 def publish_job(session: Session, runtime: Runtime, job: Job, prefix: str, published: dict[str, Any]) -> None:
@@ -129,6 +120,16 @@ def cancel_job(session: Session, runtime: Runtime, job: Job) -> None:
     """Cancel an unfinished job: its processes stop, what it produced is removed. A final job stays as it is."""
     if not JobStatus(job.status).is_final:
         _end(session, runtime, job, JobStatus.CANCELLED)
+
+
+def cancel_or_trash(session: Session, runtime: Runtime, job: Job) -> None:
+    """Cancel an unfinished job; of a final one, move its video to the trash."""
+    if not JobStatus(job.status).is_final:
+        _end(session, runtime, job, JobStatus.CANCELLED)
+        return
+    video = session.get_one(Video, job.video_id)
+    if video.deleted_at is None:
+        video.deleted_at = db_now(session)
 
 
 def describe(error: StreamForgeError) -> JobError:

@@ -1,0 +1,108 @@
+"""`POST /api/upload`: one file in, parsed and stored while it streams."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from fastapi import APIRouter, Request, Response
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+
+from sfserver.accounts.access import RuntimeDep, SignedIn
+from sfserver.deps import Runtime
+from sfserver.errors import EmptyUploadError, StreamForgeError
+from sfserver.jobs.reading import job_links
+from sfserver.problems import problem_response
+from sfserver.uploads.form import StreamedForm
+from sfserver.uploads.service import IncomingFile, check_size, declared_length, parse_fields
+from sfserver.wire.jobs import JobStatus, UploadAccepted
+
+router = APIRouter(tags=["uploads"])
+_BATCH_BYTES = 1 << 20
+_DRAIN_BYTES = 1 << 20
+_FORM_OVERHEAD_BYTES = 256 * 1024
+_FORM_SCHEMA = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {"type": "string", "format": "binary"},
+                        "title": {"type": "string", "maxLength": 300},
+                        "description": {"type": "string", "maxLength": 20000},
+                        "visibility": {"type": "string", "enum": ["public", "unlisted", "private"]},
+                        "language": {"type": "string"},
+                        "formats": {"type": "string", "enum": ["mp4"]},
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+@router.post("/api/upload", status_code=201, response_model=UploadAccepted, openapi_extra=_FORM_SCHEMA)
+async def upload_video(request: Request, principal: SignedIn, runtime: RuntimeDep) -> Response:
+    """Store a video and queue its processing; answered as soon as the last byte is safely stored."""
+    body = request.stream()
+    try:
+        limit = runtime.settings.limits.max_upload_bytes
+        length = declared_length(request.headers.get("content-length"))
+        check_size(max(0, length - _FORM_OVERHEAD_BYTES), limit)
+        accepted = await _receive(request.headers.get("content-type", ""), body, runtime, principal.user_id)
+    except StreamForgeError as error:
+        if "100-continue" not in request.headers.get("expect", ""):
+            await _drain(body)
+        return problem_response(request, error, headers={"Connection": "close"})
+    location = {"Location": accepted.links.self_}
+    return Response(accepted.model_dump_json(by_alias=True), 201, location, media_type="application/json")
+
+
+async def _receive(content_type: str, body: AsyncIterator[bytes], runtime: Runtime, owner_id: str) -> UploadAccepted:
+    """Parse and store the body in batches, on a thread; leave nothing behind unless it is accepted whole."""
+    incoming = await run_in_threadpool(IncomingFile, runtime, owner_id)
+    try:
+        form = StreamedForm(content_type, incoming.write)
+        async for batch in _batches(body):
+            await run_in_threadpool(form.feed, batch)
+        return await run_in_threadpool(_accept, form, incoming, runtime)
+    except (StreamForgeError, ClientDisconnect, asyncio.CancelledError):
+        await asyncio.shield(run_in_threadpool(incoming.abort))
+        raise
+
+
+def _accept(form: StreamedForm, incoming: IncomingFile, runtime: Runtime) -> UploadAccepted:
+    form.finish()
+    if form.file_name is None:
+        raise EmptyUploadError
+    fields = parse_fields(form.fields)
+    incoming.seal()
+    with runtime.database.write() as session:
+        job = incoming.accept(session, form.file_name, fields)
+        links = job_links(job.id, job.video_id)
+        return UploadAccepted(job_id=job.id, video_id=job.video_id, status=JobStatus.QUEUED, links=links)
+
+
+async def _batches(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Gather the server's small reads, so that a thread is asked once a MiB."""
+    gathered = bytearray()
+    async for chunk in body:
+        gathered += chunk
+        if len(gathered) >= _BATCH_BYTES:
+            yield bytes(gathered)
+            gathered.clear()
+    yield bytes(gathered)
+
+
+async def _drain(body: AsyncIterator[bytes]) -> None:
+    """Take a little of what is still coming, so that most clients get to read the answer before the line closes."""
+    drained = 0
+    try:
+        async for chunk in body:
+            drained += len(chunk)
+            if drained >= _DRAIN_BYTES:
+                return
+    except (ClientDisconnect, RuntimeError):
+        return
