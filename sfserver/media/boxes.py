@@ -26,7 +26,7 @@ def build_full_box(kind: str, version: int, flags: int, *parts: bytes) -> bytes:
     return build_box(kind, struct.pack(">I", version << 24 | flags), *parts)
 
 
-def iter_boxes(data: bytes | memoryview, start: int = 0, end: int | None = None) -> Iterator[Box]:
+def iter_boxes(data: bytes | bytearray | memoryview, start: int = 0, end: int | None = None) -> Iterator[Box]:
     """Walk the sibling boxes of `data[start:end]`.
 
     Raises ValueError where a box is shorter than its header or reaches beyond `end`.
@@ -38,7 +38,7 @@ def iter_boxes(data: bytes | memoryview, start: int = 0, end: int | None = None)
         start = box.end
 
 
-def find_box(data: bytes | memoryview, path: str, start: int = 0, end: int | None = None) -> Box:
+def find_box(data: bytes | bytearray | memoryview, path: str, start: int = 0, end: int | None = None) -> Box:
     """Get the first box along a path such as `moof/traf/trun`. Raises ValueError where there is none."""
     kind, _, rest = path.partition("/")
     for box in iter_boxes(data, start, end):
@@ -47,7 +47,7 @@ def find_box(data: bytes | memoryview, path: str, start: int = 0, end: int | Non
     raise ValueError(f"no {kind} box")
 
 
-def _read_header(data: bytes | memoryview, start: int, end: int) -> Box:
+def _read_header(data: bytes | bytearray | memoryview, start: int, end: int) -> Box:
     if end - start < 8:
         raise ValueError(f"{end - start} bytes at {start} are no box")
     size, kind = struct.unpack_from(">I4s", data, start)

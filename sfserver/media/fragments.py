@@ -147,8 +147,8 @@ def _read_tfhd(data: bytes | memoryview, box: Box) -> tuple[int, dict[int, int]]
 def _read_trun(data: bytes | memoryview, box: Box, shared: dict[int, int]) -> tuple[int, dict[int, Column]]:
     """Read where the data starts and one column a property, filled from `shared` where `trun` does not say it."""
     flags, count = _unpack(data, box, ">II")
-    if flags >> 24 or not flags & _DATA_OFFSET:
-        raise ValueError("trun has signed offsets or no data offset")
+    if flags >> 24 or flags & (_DATA_OFFSET | _SIZE) != _DATA_OFFSET | _SIZE:
+        raise ValueError("trun has signed offsets, no data offset or no sizes")
     (data_start,) = _unpack(data, box, ">i", 8)
     start = box.body + 12 + (4 if flags & _FIRST_FLAGS else 0)
     present = [flag for flag in (_DURATION, _SIZE, _FLAGS, _COMPOSITION) if flags & flag]

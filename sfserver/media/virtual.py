@@ -104,7 +104,7 @@ class VirtualFile:
 
     def _pieces(self, start: int, end: int) -> Iterator[tuple[PartName, int, int]]:
         first = int(np.searchsorted(self.starts, np.uint64(start), "right")) - 1
-        last = int(np.searchsorted(self.starts, np.uint64(end), "left"))
+        last = int(np.searchsorted(self.starts, np.uint64(end), "left")) if start < end else first
         bounds = self.starts[first : last + 1].tolist()
         columns = (self.parts[first:last].tolist(), self.offsets[first:last].tolist(), bounds, bounds[1:])
         for part, offset, begin, finish in zip(*columns, strict=False):

@@ -1,4 +1,4 @@
-"""Encoded parts as the packager gets them, made here with x264 and AAC: a white flash and a beep at every odd second."""
+"""Encoded parts as the packager gets them, made with x264 and AAC: a white flash and a beep at every odd second."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,8 +9,19 @@ import av
 import numpy as np
 from av.packet import Packet
 
-from sfserver.media.contract import AudioPlan, ChunkResult, ChunkSpec, EncodePlan, Rational, Rung, TrackPart
+from sfserver.media.contract import (
+    AudioPlan,
+    ChunkResult,
+    ChunkSpec,
+    EncodePlan,
+    PackageResult,
+    Rational,
+    Rung,
+    TrackPart,
+)
 from sfserver.media.fragments import Sample, build_fragment
+from sfserver.media.package import package
+from sfserver.media.virtual import PartName, VirtualFile, read_spans
 
 SAMPLE_RATE = 48_000
 AAC_FRAME = 1024
@@ -150,3 +161,41 @@ def _audio_fragment(k: int, packets: list[Packet]) -> bytes:
     samples = [Sample(bytes(packet), packet.duration or AAC_FRAME, 0, True) for packet in packets]
     assert packets[0].pts is not None
     return build_fragment(track_id=2, sequence=2 * k + 2, base_decode_time=packets[0].pts, samples=samples)
+
+
+@dataclass(frozen=True)
+class Packaged:
+    """What `package` made of it, below `root`."""
+
+    encoded: Encoded
+    result: PackageResult
+    root: Path
+    progress: list[float]
+
+    def virtual(self, quality: str) -> VirtualFile:
+        head, layout = self.root / f"file/{quality}.head", self.root / f"file/{quality}.layout"
+        return VirtualFile.load(head.stat().st_size, layout.read_bytes())
+
+    def progressive(self, quality: str) -> bytes:
+        paths = {
+            "head": self.root / f"file/{quality}.head",
+            "video": self.root / f"v/{quality}.mp4",
+            "audio": self.root / "a/main.mp4",
+        }
+
+        def read(part: PartName, offset: int, length: int) -> bytes:
+            with paths[part].open("rb") as file:
+                file.seek(offset)
+                return file.read(length)
+
+        virtual = self.virtual(quality)
+        return read_spans(virtual.map_range(0, virtual.size), read)
+
+
+def make_packaged(plan: EncodePlan, workdir: Path) -> Packaged:
+    """Encode and package the plan."""
+    reports: list[float] = []
+    encoded = encode(plan, workdir)
+    arguments = (encoded.plan, encoded.chunks, encoded.audio_parts, workdir / "out")
+    result = package(*arguments, lambda values: reports.append(float(str(values["progress"]))))
+    return Packaged(encoded, result, workdir / "out", reports)

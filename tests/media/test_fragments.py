@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sfserver.media.boxes import build_box, find_box
 from sfserver.media.fragments import Sample, build_fragment, read_fragment
 
 SAMPLES = st.lists(
@@ -63,3 +64,26 @@ def test_every_truncation_is_an_error() -> None:
     for end in range(read_fragment(data).data_start - 8):
         with pytest.raises(ValueError, match=r"no |claims|are no box|short"):
             read_fragment(data[:end])
+
+
+@pytest.mark.parametrize(
+    ("box", "offset", "value", "complaint"),
+    [
+        ("tfhd", 1, 0, "not relative to its moof"),
+        ("tfhd", 3, 0x39, "not relative to its moof"),
+        ("trun", 0, 1, "signed offsets"),
+        ("trun", 2, 0, "no sizes"),
+        ("trun", 7, 5, "trun is cut short"),
+    ],
+)
+def test_other_kinds_of_fragment_are_refused(box: str, offset: int, value: int, complaint: str) -> None:
+    data = bytearray(build_fragment(track_id=1, sequence=1, base_decode_time=0, samples=gop(4)))
+    data[find_box(data, f"moof/traf/{box}").body + offset] = value
+    with pytest.raises(ValueError, match=complaint):
+        read_fragment(bytes(data))
+
+
+def test_a_box_too_short_for_its_fields_is_refused() -> None:
+    moof = build_box("moof", build_box("mfhd"), build_box("traf"))
+    with pytest.raises(ValueError, match="mfhd is cut short"):
+        read_fragment(moof)
