@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 from sfctl.text import format_bytes, format_duration, safe_text
 
-_ORDER = {"uploading": 0, "processing": 1, "queued": 2, "failed": 3, "cancelled": 4, "ready": 5}
+_BY_BYTES = {"uploading", "downloading"}
+_ORDER = {"uploading": 0, "downloading": 0, "processing": 1, "queued": 2, "failed": 3, "cancelled": 4, "ready": 5}
 _MIN_TITLE = 8
 
 
@@ -20,7 +21,7 @@ class RungRow:
 
 @dataclass
 class JobRow:
-    """One job as shown. `speed` is seconds of video per second, or bytes per second while `uploading`."""
+    """One job as shown. `speed` is seconds of video per second, or bytes per second while up- or downloading."""
 
     title: str
     state: str = "queued"
@@ -66,7 +67,7 @@ def describe_pace(row: JobRow) -> str:
     """Say how fast a row goes and when it will be done: `1.8x  ETA 0:12`."""
     parts = []
     if row.speed and row.speed > 0:
-        parts.append(f"{format_bytes(row.speed)}/s" if row.state == "uploading" else f"{row.speed:.1f}x")
+        parts.append(f"{format_bytes(row.speed)}/s" if row.state in _BY_BYTES else f"{row.speed:.1f}x")
     if row.eta_s is not None and not row.is_final:
         parts.append(f"ETA {format_duration(row.eta_s)}")
     if row.note:

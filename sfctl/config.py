@@ -91,7 +91,7 @@ def _quote(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class Settings:
+class ResolvedSettings:
     """Every setting that has a value, by key."""
 
     profile: str
@@ -103,7 +103,7 @@ class Settings:
         return setting.value if setting else None
 
 
-def load_settings(file: ConfigFile, variables: Mapping[str, str], flags: Mapping[str, str]) -> Settings:
+def load_settings(file: ConfigFile, variables: Mapping[str, str], flags: Mapping[str, str]) -> ResolvedSettings:
     """Merge flags, environment, profile and defaults; a profile that is named but missing is a usage error."""
     named = flags.get("profile") or variables.get("SF_PROFILE")
     profile = named or file.active
@@ -122,7 +122,7 @@ def load_settings(file: ConfigFile, variables: Mapping[str, str], flags: Mapping
             values[key] = Setting(DEFAULTS[key], "default")
     for key, setting in values.items():
         check_setting(key, setting.value)
-    return Settings(profile, values)
+    return ResolvedSettings(profile, values)
 
 
 def check_setting(key: str, value: str) -> None:

@@ -4,12 +4,12 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from sfctl.config import ConfigFile, Settings, load_settings
+from sfctl.config import ConfigFile, ResolvedSettings, load_settings
 from sfctl.errors import CliError
 from sfctl.exits import Exit
 
@@ -79,7 +79,7 @@ class Invocation:
         return ConfigFile(self.environment.config_dir / "config.toml")
 
     @cached_property
-    def settings(self) -> Settings:
+    def settings(self) -> ResolvedSettings:
         """Flags, environment, profile and defaults merged."""
         return load_settings(self.config, self.environment.variables, self.flags)
 
@@ -129,6 +129,12 @@ class Invocation:
             return None
         except OSError as error:
             raise CliError("cannot read the local token", why=str(error), exit_code=Exit.NOT_SIGNED_IN) from error
+
+    def at_embedded(self, record: "ServerRecord") -> "Invocation":
+        """Return this invocation bound to the data directory's server, whatever settings and variables say."""
+        names = {"SF_URL", "SF_TOKEN"}
+        variables = {name: value for name, value in self.environment.variables.items() if name not in names}
+        return Invocation(replace(self.environment, variables=variables), {**self.flags, "url": record.url})
 
     def client(self, *, timeout_s: float = 30.0) -> "Client":
         """Make a client of the server in use."""

@@ -17,6 +17,9 @@ from sfctl.exits import Exit
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
 _POLL_S = 0.1
+_STDERR = 2
+# A Popen that is collected while its process runs complains; these are meant to outlive us.
+_detached: "list[subprocess.Popen[bytes]]" = []
 
 
 @dataclass(frozen=True)
@@ -83,8 +86,8 @@ def spawn(options: ServerOptions, *, log: IO[bytes] | None = None) -> "subproces
     return subprocess.Popen(
         options.command_line(),
         stdin=subprocess.DEVNULL,
-        stdout=log or sys.stderr.fileno(),
-        stderr=log or sys.stderr.fileno(),
+        stdout=log or _STDERR,
+        stderr=log,
         start_new_session=True,
     )
 
@@ -92,7 +95,9 @@ def spawn(options: ServerOptions, *, log: IO[bytes] | None = None) -> "subproces
 def spawn_detached(options: ServerOptions) -> "subprocess.Popen[bytes]":
     """Start the server in the background; its output goes to `server.log` in the data directory."""
     with (options.data_dir / "server.log").open("ab") as log:
-        return spawn(options, log=log)
+        process = spawn(options, log=log)
+    _detached.append(process)
+    return process
 
 
 def wait_healthy(
@@ -128,6 +133,7 @@ def stop(record: ServerRecord, *, timeout_s: float = STOP_TIMEOUT_S) -> None:
         raise CliError(f"may not stop process {record.pid}", why=error.strerror) from error
     deadline = time.monotonic() + timeout_s
     while is_server(record.pid):
+        _detached[:] = [process for process in _detached if process.poll() is None]
         if time.monotonic() > deadline:
             raise CliError(
                 f"the server (process {record.pid}) still runs after {timeout_s:g} s",

@@ -17,12 +17,13 @@ _SERVER_MODULES = ("alembic", "av", "dramatiq", "fastapi", "pydantic_settings", 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing looked at; `remedy` says what to do where it is not `ok`."""
+    """One thing looked at; `remedy` says what to do where it is not `ok`, optional ones only warn."""
 
     name: str
     ok: bool
     detail: str
     remedy: str | None = None
+    is_optional: bool = False
 
 
 def run_preflight(options: ServerOptions) -> list[Check]:

@@ -94,7 +94,7 @@ def info(ctx: typer.Context, video_id: VideoId) -> None:
         run.out.facts(_facts(video))
         if run.environment.stdout_tty and video.renditions:
             run.out.line()
-            _print_formats(run, video.renditions)
+            print_formats(run, video.renditions)
 
 
 def _facts(video: "VideoRead") -> list[tuple[str, str | None]]:
@@ -143,10 +143,11 @@ def formats(ctx: typer.Context, video_id: VideoId) -> None:
     elif not video.renditions:
         raise CliError(f"{video.title} is {video.status}: nothing to play yet", exit_code=Exit.PENDING)
     else:
-        _print_formats(run, video.renditions)
+        print_formats(run, video.renditions)
 
 
-def _print_formats(run: Invocation, renditions: "list[RenditionRead]") -> None:
+def print_formats(run: Invocation, renditions: "list[RenditionRead]") -> None:
+    """Print qualities as a table."""
     rows = [
         (
             rendition.quality,

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from sfctl.context import Environment
+from sfctl.embedded import ServerOptions
 from sfctl.main import run
 from tests.cli.fake_server import TOKEN, FakeServer, serving
 
@@ -79,3 +80,18 @@ def cli(bare: Cli, server: FakeServer) -> Cli:
         return bare(*args, variables=known, **changes)
 
     return call
+
+
+@pytest.fixture
+def stub_life(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Let `up` and `demo` start the stub instead of the server, for so many seconds; 20 unless called."""
+    real = ServerOptions.command_line
+
+    def set_life(life_s: float) -> None:
+        def command_line(options: ServerOptions) -> list[str]:
+            return [sys.executable, "-m", "tests.cli.stub_server", str(life_s), *real(options)[2:]]
+
+        monkeypatch.setattr(ServerOptions, "command_line", command_line)
+
+    set_life(20)
+    return set_life
