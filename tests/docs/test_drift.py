@@ -36,6 +36,14 @@ def test_reference_is_what_the_code_says(page: str, generated: dict[str, str]) -
     assert (DOCS / "reference" / page).read_text() == generated[page], "run `make docs`"
 
 
+def test_every_setting_command_and_call_is_described(generated: dict[str, str]) -> None:
+    rows = [line for page in ("cli.md", "settings.md") for line in generated[page].splitlines() if line[:3] == "| `"]
+    sections = re.findall(r"^##+ (.+)\n\n(```|\||#)", generated["cli.md"] + generated["http.md"], re.MULTILINE)
+    plain = {"Options of every command", "Exit codes", "Calls", "Models"}
+    assert [row for row in rows if row.endswith("|  |")] == []
+    assert [title for title, _ in sections if title not in plain] == []
+
+
 def test_links_lead_somewhere() -> None:
     def dead(page: Path, text: str) -> set[str]:
         return {link for link in LINK.findall(text) if "://" not in link and not (page.parent / link).exists()}
