@@ -8,17 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from sfserver.media import confinement, landlock, seccomp
+from sfserver.media import confinement, landlock
 from sfserver.media.confinement import Confinement
 from sfserver.media.sandbox import Sandbox, SandboxLimits
 from tests.media.sandbox_escapes import ESCAPES
 from tests.requirements import must_have_everything
 
+WALLS = confinement.available()
 REFUSALS = {"EPERM", "EACCES", "ENOSYS", "EXDEV"}
 ATTEMPTS = """
 import json, socket, sys
 from pathlib import Path
-from sfserver.media import confinement, landlock, seccomp
+from sfserver.media import confinement, landlock
 secret, workdir = map(Path, sys.argv[1:3])
 def attempt(action):
     try:
@@ -35,14 +36,9 @@ print(json.dumps({{
 """
 
 
-@pytest.fixture(scope="session")
-def _walls() -> None:
-    walls = confinement.available()
-    if walls.complete:
-        return
-    if must_have_everything():
-        pytest.fail(str(walls))
-    pytest.skip(str(walls))
+def needs(wall: bool) -> pytest.MarkDecorator:
+    """Skip on a laptop without that wall; in CI the test runs and fails."""
+    return pytest.mark.skipif(not wall and not must_have_everything(), reason=str(WALLS))
 
 
 @pytest.fixture
@@ -72,7 +68,7 @@ def targets(tmp_path: Path) -> Iterator[dict[str, object]]:
         }
 
 
-@pytest.mark.usefixtures("_walls")
+@needs(WALLS.complete)
 @pytest.mark.parametrize("escape", ESCAPES)
 def test_no_way_out(escape: str, targets: dict[str, object], tmp_path: Path) -> None:
     workdir = tmp_path / "work"
@@ -103,14 +99,14 @@ def attempts_after(close: str, tmp_path: Path) -> str:
     return subprocess.run(command, cwd=Path(__file__).parents[2], check=True, capture_output=True, text=True).stdout
 
 
-@pytest.mark.skipif(not landlock.abi(), reason="no Landlock")
+@needs(WALLS.landlock_abi > 0)
 def test_landlock_alone_keeps_files_shut(tmp_path: Path) -> None:
     assert '"read": false, "write": true, "socket": true' in attempts_after(
         "landlock.restrict([], [workdir])", tmp_path
     )
 
 
-@pytest.mark.skipif(not seccomp.available(), reason="no seccomp")
+@needs(WALLS.seccomp)
 def test_seccomp_alone_keeps_sockets_shut(tmp_path: Path) -> None:
     assert '"read": true, "write": true, "socket": false' in attempts_after("seccomp.restrict()", tmp_path)
 
