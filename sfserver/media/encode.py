@@ -12,6 +12,7 @@ from av.codec.context import Flags
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType, VideoFrame
 
+from sfserver.media.allocator import zero_fresh_memory
 from sfserver.media.contract import ChunkResult, ChunkSpec, EncodePlan, MediaLimits, Rung, TrackPart
 from sfserver.media.decode import (
     TimedFrame,
@@ -46,6 +47,7 @@ def encode_chunk(
     A frame that can't be decoded repeats the one before it and is counted; damage never fails the chunk. `report`
     gets `{"frames": {rung: encoded}, "decoded": n}` about four times a second.
     """
+    zero_fresh_memory()
     rows = np.load(index_file, mmap_mode="r")
     encoders = [RungEncoder(rung, plan, chunk, workdir) for rung in plan.rungs]
     shown, throttle, scaler = ShownFrames(rows, chunk), Throttle(report), Scaler(plan.rungs, plan.picture)
