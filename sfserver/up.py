@@ -29,6 +29,7 @@ from sfserver.media.confinement import available
 from sfserver.media.sandbox import Sandbox
 from sfserver.models import WorkerNode
 from sfserver.settings import Settings
+from sfserver.uploads.service import sweep_expired
 from sfserver.worker import WorkerThreads, sandbox_limits
 
 log = structlog.get_logger(__name__)
@@ -93,6 +94,7 @@ def _prepare(runtime: Runtime) -> None:
     if token is not None:
         _write_private(runtime.settings.data_dir / "token", token + "\n")
     sweep.resume_after_boot(runtime)
+    sweep_expired(runtime, all_unfinished=True)
 
 
 def _signing_key(data_dir: Path) -> bytes:

@@ -19,6 +19,7 @@ from sfserver.jobs.actors import TaskRunner
 from sfserver.media.sandbox import Sandbox, SandboxLimits
 from sfserver.models import WorkerNode, new_id
 from sfserver.settings import Settings
+from sfserver.uploads.service import sweep_expired
 
 log = structlog.get_logger(__name__)
 
@@ -36,6 +37,11 @@ def sandbox_limits(settings: Settings) -> SandboxLimits:
 def encode_concurrency(settings: Settings) -> int:
     """Return how many encode tasks run at once: as set, else half the cores."""
     return settings.worker.concurrency or max(1, (os.cpu_count() or 1) // 2)
+
+
+def _sweep(runtime: Runtime) -> None:
+    sweep.sweep(runtime)
+    sweep_expired(runtime)
 
 
 class WorkerThreads:
@@ -56,7 +62,7 @@ class WorkerThreads:
         worker = runtime.settings.worker
         counts = {Queue.ENCODE: encode_concurrency(runtime.settings), Queue.IO: worker.io_concurrency}
         self._workers = self.bell.start_workers(counts)
-        self._every(worker.sweep_s, "sweeper", lambda: sweep.sweep(runtime))
+        self._every(worker.sweep_s, "sweeper", lambda: _sweep(runtime))
         self._every(min(worker.beat_s, worker.lease_s / 3), "heartbeat", lambda: self._beat(runtime))
 
     def stop(self) -> None:
