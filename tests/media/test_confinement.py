@@ -19,7 +19,7 @@ REFUSALS = {"EPERM", "EACCES", "ENOSYS", "EXDEV"}
 ATTEMPTS = """
 import json, socket, sys
 from pathlib import Path
-from sfserver.media import confinement, landlock
+from sfserver.media import confinement, landlock, seccomp
 secret, workdir = map(Path, sys.argv[1:3])
 def attempt(action):
     try:
