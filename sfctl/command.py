@@ -68,10 +68,20 @@ def shared_params(group: str) -> tuple["TyperOption", ...]:
     return tuple(param for param in typer.main.get_command(app).params if isinstance(param, TyperOption))
 
 
+def _examples(command: "AnyCommand") -> list[str]:
+    """Return the examples of a command: the lines of its epilog."""
+    return [line.strip() for line in (command.epilog or "").splitlines() if line.strip()]
+
+
+def _with_examples(examples: list[str], text: str) -> str:
+    return "".join(("Examples:\n", *(f"  {line}\n" for line in examples), "\n", text)) if examples else text
+
+
 class Command(TyperCommand):
     """A command whose epilog is its examples, one a line, shown first."""
 
     groups: ClassVar[tuple[str, ...]] = ("standard",)
+    examples = property(_examples)
 
     def get_params(self, ctx: "Context") -> list["Parameter"]:
         """Add the shared options, before `--help`."""
@@ -80,7 +90,7 @@ class Command(TyperCommand):
 
     def get_help(self, ctx: "Context") -> str:
         """Put the examples before the rest."""
-        return with_examples(self.epilog, super().get_help(ctx))
+        return _with_examples(self.examples, super().get_help(ctx))
 
     def format_epilog(self, ctx: "Context", formatter: "HelpFormatter") -> None:
         """Leave the examples out here."""
@@ -102,6 +112,7 @@ class Group(TyperGroup):
     """A group of commands whose epilog is its examples; without a command's name it runs `default`."""
 
     default: ClassVar[str] = "show"
+    examples = property(_examples)
 
     def parse_args(self, ctx: "Context", args: list[str]) -> list[str]:
         """Run the default command unless another one, or help, is asked for."""
@@ -111,7 +122,7 @@ class Group(TyperGroup):
 
     def get_help(self, ctx: "Context") -> str:
         """Put the examples before the rest."""
-        return with_examples(self.epilog, super().get_help(ctx))
+        return _with_examples(self.examples, super().get_help(ctx))
 
     def format_epilog(self, ctx: "Context", formatter: "HelpFormatter") -> None:
         """Leave the examples out here."""
@@ -130,6 +141,7 @@ class LazyGroup(TyperGroup):
     """The root group: knows its commands by name and imports the module of the one that runs."""
 
     entries: ClassVar[dict[str, Entry]] = {}
+    examples = property(_examples)
 
     def get_params(self, ctx: "Context") -> list["Parameter"]:
         """Take the standard options before the command's name as well."""
@@ -158,7 +170,7 @@ class LazyGroup(TyperGroup):
 
     def get_help(self, ctx: "Context") -> str:
         """Put the examples before the rest."""
-        return with_examples(self.epilog, super().get_help(ctx))
+        return _with_examples(self.examples, super().get_help(ctx))
 
     def format_commands(self, ctx: "Context", formatter: "HelpFormatter") -> None:
         """Write the commands under their headings, without importing any."""
@@ -181,9 +193,3 @@ def command_app() -> typer.Typer:
 
 def _nothing() -> None:
     """Do nothing."""
-
-
-def with_examples(epilog: str | None, text: str) -> str:
-    """Put the examples of an epilog, one a line, above a help text."""
-    examples = [line.strip() for line in (epilog or "").splitlines() if line.strip()]
-    return "".join(("Examples:\n", *(f"  {line}\n" for line in examples), "\n", text)) if examples else text

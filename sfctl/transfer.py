@@ -118,7 +118,8 @@ def fetch(client: "Client", video_id: str, quality: str, target: Target, on_byte
     with client.stream_file(video_id, quality, headers) as response:
         total = _prepare(client, response, target)
         if response.status_code != 416:
-            for data in response.iter_raw(256 * 1024):
+            # No chunk size: what has arrived when the connection breaks must reach the target.
+            for data in response.iter_raw():
                 target.write(data)
                 on_bytes(target.offset, total)
     if target.offset != total:

@@ -60,8 +60,8 @@ def bare(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> Cli:
     """Run a command line without a server; keywords replace fields of the environment."""
 
     def call(*args: str, stdin: str = "", **changes: object) -> Ran:
-        streams = {"stdin": Stream(stdin), "stdout": Stream(), "stderr": Stream()}
-        changed = replace(environment, **streams, **changes)  # type: ignore[arg-type]
+        fields = {"stdin": Stream(stdin), "stdout": Stream(), "stderr": Stream(), **changes}
+        changed = replace(environment, **fields)  # type: ignore[arg-type]
         # Help and usage errors come from Typer, which knows only the process's streams.
         monkeypatch.setattr(sys, "stdout", changed.stdout)
         monkeypatch.setattr(sys, "stderr", changed.stderr)

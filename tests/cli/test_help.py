@@ -42,13 +42,12 @@ def examples() -> list[str]:
     """Every example of every help, without what it says about it."""
     found = []
     for command in COMMANDS.values():
-        lines = (getattr(command, "epilog", None) or "").splitlines()
-        found += [re.split(r"\s{2,}", line.strip())[0] for line in lines if line.strip()]
+        found += [re.split(r"\s{2,}", line)[0] for line in getattr(command, "examples", [])]
     return list(dict.fromkeys(found))
 
 
 def test_every_command_has_examples() -> None:
-    assert [path for path, command in COMMANDS.items() if "sfctl " not in (getattr(command, "epilog", "") or "")] == []
+    assert [path for path, command in COMMANDS.items() if not getattr(command, "examples", [])] == []
 
 
 def test_the_index_says_what_the_commands_say() -> None:
