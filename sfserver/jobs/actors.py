@@ -77,7 +77,7 @@ class TaskRunner:
 
     def _attempt(self, claim: Claim, workdir: Path) -> None:
         call = stages.prepare(self._runtime, claim, workdir / "in")
-        watch = _Watch(self._runtime, claim, workdir, parts=call.arguments.get("skip_parts", 0))
+        watch = _Watch(self._runtime, claim, workdir)
         settings = self._runtime.settings
         run = self._sandbox.run(
             claim.kind,
@@ -139,7 +139,6 @@ class _Watch:
     runtime: Runtime
     claim: Claim
     workdir: Path
-    parts: int = 0
     written_at: float = 0.0
     frames: dict[str, int] = field(default_factory=dict)
 
@@ -148,17 +147,24 @@ class _Watch:
         if "part" in report:
             part = report["part"]
             key = stages.keep_part(self.runtime, self.claim, part, self.workdir)
-            recording.record_part(self.runtime, self.claim, self.parts, key, part)
-            self.parts += 1
+            recording.record_part(self.runtime, self.claim, report["index"], key, part)
             return
         now = time.monotonic()
         if now - self.written_at < _PROGRESS_EVERY_S:
             return
-        progress: dict[str, Any] = {"progress": float(report.get("progress", 0.0))}
+        progress: dict[str, Any] = {"progress": self._share(report)}
         if frames := report.get("frames"):
             progress |= {"frames": frames, "fps": self._speeds(frames, now)}
         self.written_at, self.frames = now, frames or {}
         recording.record_progress(self.runtime, self.claim, progress)
+
+    def _share(self, report: dict[str, Any]) -> float:
+        """Return how far a stage is by what it reports: a share of its own, or seconds of sound."""
+        if "audio_s" in report and self.claim.plan is not None:
+            plan = self.claim.plan
+            duration_s = plan["frames"] * plan["fps"]["den"] / plan["fps"]["num"]
+            return min(1.0, float(report["audio_s"] / duration_s))
+        return float(report.get("progress", 0.0))
 
     def _speeds(self, frames: dict[str, int], now: float) -> dict[str, float]:
         if not self.written_at:

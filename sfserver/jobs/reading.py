@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session, defer
+from sqlalchemy.orm import Session
 
 from sfserver.accounts.service import Principal
 from sfserver.errors import JobNotFoundError
 from sfserver.infra.db import db_now
 from sfserver.infra.paging import cut_page
+from sfserver.infra.queue import Queue
 from sfserver.jobs import repository
 from sfserver.jobs.progress import STAGES, JobProgress, TaskProgress, estimate_eta_s, rung_speed, summarise
 from sfserver.models import Job, Task, Video
@@ -29,6 +29,7 @@ from sfserver.wire.jobs import (
     StageState,
     TaskExplain,
 )
+from sfserver.wire.system import WorkerHealth
 
 
 def get_job(session: Session, caller: Principal | None, job_id: str) -> Job:
@@ -49,35 +50,22 @@ def list_jobs(
     video: str | None = None,
 ) -> tuple[list[JobRead], str | None]:
     """Return a page of this owner's jobs, newest first, and the id after which the next page begins."""
-    query = select(Job).where(Job.owner_id == owner_id).order_by(Job.id.desc()).limit(limit + 1)
-    if after is not None:
-        query = query.where(Job.id < after)
-    if status is not None:
-        query = query.where(Job.status == status)
-    if video is not None:
-        query = query.where(Job.video_id == video)
-    jobs, more = cut_page(session.scalars(query).all(), limit)
+    rows = repository.page_of_jobs(session, owner_id, limit=limit + 1, after=after, status=status, video=video)
+    jobs, more = cut_page(rows, limit)
     return read_jobs(session, jobs), jobs[-1].id if more else None
 
 
 def active_jobs(session: Session, owner_id: str) -> list[JobRead]:
     """Return all jobs of this owner that are not final."""
-    query = select(Job).where(Job.owner_id == owner_id, Job.finished_at.is_(None)).order_by(Job.id)
-    return read_jobs(session, session.scalars(query).all())
+    return read_jobs(session, repository.unfinished_jobs(session, owner_id))
 
 
 def read_jobs(session: Session, jobs: Sequence[Job]) -> list[JobRead]:
     """Return jobs as clients see them, with two queries however many there are."""
     tasks: dict[str, list[Task]] = defaultdict(list)
-    ids = [job.id for job in jobs]
-    query = select(Task).where(Task.job_id.in_(ids)).options(defer(Task.result), defer(Task.spec)).order_by(Task.index)
-    for task in session.scalars(query):
+    for task in repository.light_tasks(session, [job.id for job in jobs]):
         tasks[task.job_id].append(task)
-    titles = dict(
-        session.execute(select(Video.id, Video.title).where(Video.id.in_([job.video_id for job in jobs])))
-        .tuples()
-        .all()
-    )
+    titles = repository.titles_of(session, [job.video_id for job in jobs])
     now = db_now(session)
     return [_read(job, tasks[job.id], titles.get(job.video_id, ""), now) for job in jobs]
 
@@ -104,6 +92,29 @@ def explain_job(session: Session, job: Job) -> JobExplain:
         reasons=plan["reasons"],
         tasks=[_explain_task(task) for task in repository.tasks_of(session, job.id)],
     )
+
+
+def read_workers(session: Session, now: datetime) -> list[WorkerHealth]:
+    """Return the workers with what each runs."""
+    running: dict[str | None, list[str]] = defaultdict(list)
+    for task in repository.running_tasks(session):
+        running[task.worker].append(f"{task.job_id}/{task.kind}/{task.index}")
+    return [
+        WorkerHealth(
+            id=node.id,
+            host=node.host,
+            heartbeat_age_s=round(max(0.0, (now - node.seen_at).total_seconds()), 3),
+            running=running[node.id],
+            capabilities=node.capabilities,
+        )
+        for node in repository.worker_nodes(session)
+    ]
+
+
+def read_queues(session: Session) -> tuple[dict[str, int], datetime | None]:
+    """Return how many tasks of each queue wait, and since when the oldest does."""
+    waiting = repository.eligible_counts(session)
+    return {queue.value: waiting.get(queue, 0) for queue in Queue}, repository.oldest_waiting(session)
 
 
 def job_links(job_id: str, video_id: str) -> JobLinks:

@@ -5,11 +5,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import and_, func, or_, select, update
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session, aliased, defer
 
 from sfserver.infra.db import db_now
 from sfserver.infra.queue import Queue
-from sfserver.models import Job, Task, TaskPart
+from sfserver.models import Job, JobEvent, Task, TaskPart, Video, WorkerNode
 from sfserver.wire.jobs import JobStatus, StageState
 
 _ACTIVE_JOBS = (JobStatus.QUEUED, JobStatus.PROCESSING)
@@ -20,6 +20,49 @@ _OWNED = (StageState.RUNNING, StageState.WAITING)
 def find_job(session: Session, job_id: str) -> Job | None:
     """Return the job or None."""
     return session.get(Job, job_id)
+
+
+def page_of_jobs(
+    session: Session, owner_id: str, *, limit: int, after: str | None, status: str | None, video: str | None
+) -> Sequence[Job]:
+    """Return up to `limit` jobs of an owner, newest first, that come after the id `after`."""
+    query = select(Job).where(Job.owner_id == owner_id).order_by(Job.id.desc()).limit(limit)
+    if after is not None:
+        query = query.where(Job.id < after)
+    if status is not None:
+        query = query.where(Job.status == status)
+    if video is not None:
+        query = query.where(Job.video_id == video)
+    return session.scalars(query).all()
+
+
+def unfinished_jobs(session: Session, owner_id: str) -> Sequence[Job]:
+    """Return all jobs of an owner that are not final, oldest first."""
+    query = select(Job).where(Job.owner_id == owner_id, Job.finished_at.is_(None)).order_by(Job.id)
+    return session.scalars(query).all()
+
+
+def light_tasks(session: Session, job_ids: Sequence[str]) -> Sequence[Task]:
+    """Return the tasks of some jobs without their specs and results, which can be large."""
+    query = select(Task).where(Task.job_id.in_(job_ids)).options(defer(Task.result), defer(Task.spec))
+    return session.scalars(query.order_by(Task.index)).all()
+
+
+def titles_of(session: Session, video_ids: Sequence[str]) -> dict[str, str]:
+    """Return the titles of some videos by id."""
+    return dict(session.execute(select(Video.id, Video.title).where(Video.id.in_(video_ids))).tuples().all())
+
+
+def events_after(
+    session: Session, *, owner_id: str, job_id: str | None, after: int | None, limit: int
+) -> tuple[Sequence[JobEvent], int]:
+    """Return the state events after the id `after` (None: none), of a job or all of an owner, and the newest id."""
+    mine = JobEvent.owner_id == owner_id if job_id is None else JobEvent.job_id == job_id
+    newest = session.scalar(select(func.max(JobEvent.id)).where(mine)) or 0
+    if after is None:
+        return [], newest
+    query = select(JobEvent).where(mine, JobEvent.id > after).order_by(JobEvent.id).limit(limit)
+    return session.scalars(query).all(), newest
 
 
 def tasks_of(session: Session, job_id: str, kind: str | None = None) -> Sequence[Task]:
@@ -137,6 +180,17 @@ def eligible_counts(session: Session) -> dict[Queue, int]:
         .group_by(Task.queue)
     )
     return {Queue(queue): count for queue, count in session.execute(query)}
+
+
+def oldest_waiting(session: Session) -> datetime | None:
+    """Return since when the task that has waited longest could have been claimed."""
+    query = select(func.min(Task.ready_at)).join(Job, Job.id == Task.job_id).where(_eligible(db_now(session)))
+    return session.scalar(query)
+
+
+def worker_nodes(session: Session) -> Sequence[WorkerNode]:
+    """Return all workers that ever beat and were not removed."""
+    return session.scalars(select(WorkerNode).order_by(WorkerNode.id)).all()
 
 
 def parts_of(session: Session, task_id: str) -> Sequence[TaskPart]:

@@ -6,13 +6,12 @@ import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from sfserver.deps import Runtime
 from sfserver.infra.events import Message
-from sfserver.models import JobEvent
+from sfserver.jobs import repository
 from sfserver.wire.events import EventKind, SnapshotEvent
 from sfserver.wire.jobs import JobRead
 
@@ -82,19 +81,13 @@ class EventFeed:
         """Return the snapshot, the state events after `last_event_id`, and the newest event id of both."""
         with self.runtime.database.read() as session:
             jobs = self.snapshot(session)
-            query = select(JobEvent).order_by(JobEvent.id)
-            if self.job_id is not None:
-                query = query.where(JobEvent.job_id == self.job_id)
-            else:
-                query = query.where(JobEvent.owner_id == self.owner_id)
-            newest = session.scalars(query.order_by(None).order_by(JobEvent.id.desc()).limit(1)).first()
-            rows = []
-            if self.last_event_id is not None:
-                rows = list(session.scalars(query.where(JobEvent.id > self.last_event_id).limit(_MAX_QUEUED)))
+            rows, newest = repository.events_after(
+                session, owner_id=self.owner_id, job_id=self.job_id, after=self.last_event_id, limit=_MAX_QUEUED
+            )
         missed: list[Message] = [
             {"id": row.id, "kind": row.kind, "job_id": row.job_id, "data": row.data} for row in rows
         ]
-        return jobs, missed, newest.id if newest else 0
+        return jobs, missed, newest
 
 
 def _offer(loop: asyncio.AbstractEventLoop, queue: asyncio.Queue[Message], message: Message) -> None:

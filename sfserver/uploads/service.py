@@ -5,7 +5,6 @@ from datetime import timedelta
 from pathlib import PurePosixPath, PureWindowsPath
 
 from pydantic import BaseModel, Field, ValidationError
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from sfserver.deps import Runtime
@@ -19,6 +18,7 @@ from sfserver.errors import (
 from sfserver.infra.db import db_now
 from sfserver.jobs.service import create_job
 from sfserver.models import Job, Upload, Video, new_id
+from sfserver.uploads import repository
 from sfserver.uploads.sniff import SNIFF_BYTES, may_be_video
 from sfserver.wire.videos import Visibility
 
@@ -157,10 +157,8 @@ def forget(session: Session, upload_id: str) -> None:
 def sweep_expired(runtime: Runtime, *, all_unfinished: bool = False) -> None:
     """Remove uploads that were never finished: the expired ones, or all when no process can be receiving any."""
     with runtime.database.write() as session:
-        query = select(Upload).where(Upload.video_id.is_(None))
-        if not all_unfinished:
-            query = query.where(Upload.expires_at < db_now(session))
-        for upload in session.scalars(query):
+        before = None if all_unfinished else db_now(session)
+        for upload in repository.unfinished_uploads(session, expired_before=before):
             runtime.store.delete(upload.key)
             session.delete(upload)
 
