@@ -11,6 +11,7 @@ StreamForgeError
 │   │   └── UnknownRenditionError
 │   ├── MethodNotAllowedError     405
 │   ├── ConflictError             409
+│   ├── PreconditionFailedError   412
 │   ├── UploadTooLargeError       413
 │   ├── UnsupportedMediaError     415
 │   ├── RangeNotSatisfiableError  416
@@ -106,6 +107,12 @@ class ConflictError(PermanentError):
     """The thing is not in a state that allows this."""
 
     code, status, title = "conflict", 409, "Conflict"
+
+
+class PreconditionFailedError(PermanentError):
+    """The client asked for another version than this (RFC 9110, 13.1.1)."""
+
+    code, status, title = "precondition_failed", 412, "Another version"
 
 
 class UploadTooLargeError(PermanentError):

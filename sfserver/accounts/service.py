@@ -46,6 +46,11 @@ class IssuedSecret:
     expires_at: datetime | None
 
 
+def user_id_of(principal: Principal | None) -> str | None:
+    """Return whose things a caller may see, None for an anonymous one."""
+    return None if principal is None else principal.user_id
+
+
 def ensure_local_user(session: Session) -> str | None:
     """Make the embedded server's one user on the first start; return the new API token, or None later."""
     if repository.find_user_by_name(session, LOCAL_USER) is not None:

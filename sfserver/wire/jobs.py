@@ -81,7 +81,7 @@ class JobLinks(BaseModel):
     video: str
     watch: str
 
-    model_config = {"populate_by_name": True}
+    model_config = {"populate_by_name": True, "serialize_by_alias": True}
 
 
 class UploadAccepted(BaseModel):

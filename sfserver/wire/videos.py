@@ -70,6 +70,15 @@ class VideoRead(BaseModel):
     watch_url: str
 
 
+class VideoChange(BaseModel):
+    """What a client may change; what is left out stays as it is."""
+
+    title: str | None = Field(default=None, min_length=1, max_length=300)
+    description: str | None = Field(default=None, max_length=5000)
+    visibility: Visibility | None = None
+    language: str | None = Field(default=None, pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$", max_length=35)
+
+
 class FileLink(BaseModel):
     """A signed progressive file."""
 
@@ -82,5 +91,6 @@ class VideoLinks(BaseModel):
     """Signed URLs for players that send no header; they end at `expires_at`."""
 
     hls: str
+    dash: str | None = None
     files: list[FileLink]
     expires_at: datetime

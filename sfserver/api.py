@@ -1,0 +1,14 @@
+"""All routes, imports only."""
+
+from fastapi import APIRouter
+
+from sfserver.accounts.endpoints import router as accounts
+from sfserver.health import router as health
+from sfserver.jobs.endpoints import router as jobs
+from sfserver.playback.endpoints import router as playback
+from sfserver.uploads.endpoints import router as uploads
+from sfserver.videos.endpoints import router as videos
+
+router = APIRouter()
+for part in (uploads, jobs, videos, playback, accounts, health):
+    router.include_router(part)

@@ -1,0 +1,59 @@
+"""`/api/health`: one word for everybody, each part for a signed-in user."""
+
+from datetime import datetime
+
+from fastapi import APIRouter, Response
+from sqlalchemy.orm import Session
+
+from sfserver.accounts.access import Caller, RuntimeDep
+from sfserver.deps import Runtime
+from sfserver.errors import TransientError
+from sfserver.infra.db import db_now
+from sfserver.jobs import reading
+from sfserver.wire.system import HealthRead, PartHealth, WorkerHealth
+
+router = APIRouter(tags=["system"])
+_LATE_BEATS = 3
+
+
+@router.get("/api/health", responses={503: {"model": HealthRead, "description": "Database or store is down."}})
+def read_health(caller: Caller, runtime: RuntimeDep, response: Response) -> HealthRead:
+    """Say how the server is: `down` without database or store, `degraded` without a living worker."""
+    health = HealthRead(status="ok", version=runtime.version, database=PartHealth(ok=True), storage=_ask_store(runtime))
+    try:
+        with runtime.database.read() as session:
+            _describe_work(health, session, runtime)
+    except TransientError as error:
+        health.database = PartHealth(ok=False, detail=error.detail)
+    if not (health.database and health.database.ok and health.storage and health.storage.ok):
+        health.status, response.status_code = "down", 503
+    elif not (health.queue and health.queue.ok):
+        health.status = "degraded"
+    response.headers["Cache-Control"] = "no-store"
+    return health if caller else HealthRead(status=health.status, version=health.version)
+
+
+def _ask_store(runtime: Runtime) -> PartHealth:
+    try:
+        runtime.store.ping()
+    except TransientError as error:
+        return PartHealth(ok=False, detail=error.detail)
+    return PartHealth(ok=True)
+
+
+def _describe_work(health: HealthRead, session: Session, runtime: Runtime) -> None:
+    now = db_now(session)
+    health.sandbox = runtime.walls
+    health.workers = reading.read_workers(session, now)
+    health.queue_depths, oldest = reading.read_queues(session)
+    health.oldest_waiting_s = _age_s(now, oldest) if oldest else None
+    alive = [worker for worker in health.workers if _is_alive(worker, runtime)]
+    health.queue = PartHealth(ok=bool(alive), detail=None if alive else "no worker answers")
+
+
+def _is_alive(worker: WorkerHealth, runtime: Runtime) -> bool:
+    return worker.heartbeat_age_s < _LATE_BEATS * runtime.settings.worker.beat_s
+
+
+def _age_s(now: datetime, then: datetime) -> float:
+    return round(max(0.0, (now - then).total_seconds()), 3)

@@ -1,0 +1,113 @@
+"""The answer that sends media: conditions, one range, HEAD, and bytes read in threads while others are sent."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from email.utils import format_datetime
+from urllib.parse import quote
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from sfserver.errors import NotFoundError, PreconditionFailedError, RangeNotSatisfiableError, StreamForgeError
+from sfserver.infra.storage import ObjectStore
+from sfserver.playback.bodies import Body, OpenObjects, cut_into_buffers
+from sfserver.playback.ranges import (
+    ByteRange,
+    Validators,
+    is_failed_precondition,
+    is_not_modified,
+    may_use_range,
+    parse_range,
+)
+from sfserver.problems import problem_response
+
+_UNSAFE_IN_FILE_NAME = str.maketrans(dict.fromkeys('/\\:*?"<>|%;', "_"))
+
+
+class MediaResponse(Response):
+    """Sends a body of the store: 200, 206, 304, 412 or 416, and 404 when the object has gone."""
+
+    def __init__(
+        self, store: ObjectStore, body: Body, *, media_type: str, held: Validators, headers: Mapping[str, str]
+    ) -> None:
+        super().__init__(headers=dict(headers), media_type=media_type)
+        self._store, self._media, self._held = store, body, held
+        self.headers["Accept-Ranges"] = "bytes"
+        self.headers["ETag"] = held.etag
+        self.headers["Last-Modified"] = http_date(held.modified_at)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Judge the request's conditions and send what they ask for."""
+        objects = OpenObjects(self._store)
+        try:
+            await self._answer(scope, send, objects)
+        except RangeNotSatisfiableError as error:
+            await self._refuse(error, {"Content-Range": f"bytes */{self._media.size}"}, scope, receive, send)
+        except PreconditionFailedError as error:
+            await self._refuse(error, {}, scope, receive, send)
+        except FileNotFoundError:
+            await self._refuse(NotFoundError(), {}, scope, receive, send)
+        finally:
+            objects.close()
+
+    async def _answer(self, scope: Scope, send: Send, objects: OpenObjects) -> None:
+        asked = Headers(scope=scope)
+        if is_failed_precondition(asked, self._held):
+            raise PreconditionFailedError
+        if is_not_modified(asked, self._held):
+            await self._start(send, 304, self.headers)
+            await send({"type": "http.response.body", "body": b""})
+            return
+        chosen = None
+        # RFC 9110, 14.2: Range means something for GET alone.
+        if scope["method"] == "GET" and may_use_range(asked.get("if-range"), self._held):
+            chosen = parse_range(asked.get("range"), self._media.size)
+        await self._send(send, chosen, objects, head_only=scope["method"] == "HEAD")
+
+    async def _send(self, send: Send, chosen: ByteRange | None, objects: OpenObjects, *, head_only: bool) -> None:
+        part = chosen or ByteRange(0, self._media.size)
+        headers = MutableHeaders(raw=list(self.raw_headers))
+        headers["Content-Length"] = str(part.length)
+        if chosen is not None:
+            headers["Content-Range"] = f"bytes {part.start}-{part.end - 1}/{self._media.size}"
+        buffers = cut_into_buffers([] if head_only else self._media.map_range(part.start, part.end))
+        # The first read comes before the status line: an object that has gone is still a 404.
+        first = next(buffers, [])
+        data = await run_in_threadpool(objects.read, first) if first else b""
+        await self._start(send, 200 if chosen is None else 206, headers)
+        for spans in buffers:
+            await send({"type": "http.response.body", "body": data, "more_body": True})
+            data = await run_in_threadpool(objects.read, spans)
+        await send({"type": "http.response.body", "body": data})
+
+    @staticmethod
+    async def _start(send: Send, status: int, headers: MutableHeaders) -> None:
+        raw = [(name, value) for name, value in headers.raw if status != 304 or name != b"content-length"]
+        await send({"type": "http.response.start", "status": status, "headers": raw})
+
+    @staticmethod
+    async def _refuse(
+        error: StreamForgeError, headers: dict[str, str], scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        await problem_response(Request(scope), error, headers)(scope, receive, send)
+
+
+def http_date(moment: datetime) -> str:
+    """Return an aware time as an HTTP date (RFC 9110, 5.6.7)."""
+    return format_datetime(moment.replace(microsecond=0), usegmt=True)
+
+
+def attachment(title: str, extension: str) -> str:
+    """Return a `Content-Disposition` that saves under the title: plain ASCII for old clients, UTF-8 for all others.
+
+    RFC 6266 with RFC 8187; whatever a file system or header could misread becomes an underscore.
+    """
+    cleaned = "".join(character if character.isprintable() else "_" for character in title)
+    name = cleaned.translate(_UNSAFE_IN_FILE_NAME).strip(" .")[:120] or "video"
+    plain = name.encode("ascii", "replace").decode().replace("?", "_")
+    # A lone surrogate cannot be UTF-8.
+    encoded = quote(f"{name}{extension}".encode("utf-8", "replace"), safe="")
+    return f"attachment; filename=\"{plain}{extension}\"; filename*=UTF-8''{encoded}"

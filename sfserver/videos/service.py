@@ -1,0 +1,97 @@
+"""The life of a video after its upload: who sees it, changes, trash, and removal for good."""
+
+from datetime import timedelta
+
+from sqlalchemy.orm import Session
+
+from sfserver.deps import Runtime
+from sfserver.errors import VideoNotFoundError
+from sfserver.infra.db import db_now, on_commit
+from sfserver.jobs.service import cancel_job, work_prefix
+from sfserver.models import Video
+from sfserver.videos import repository
+from sfserver.wire.videos import VideoChange, Visibility
+
+# What closes access to anything is told here, so that answers held in memory are dropped at once.
+ACCESS_TOPIC = "access"
+
+
+def find_watchable_video(session: Session, viewer_id: str | None, video_id: str) -> Video:
+    """Return a video that the viewer may watch: their own, public or unlisted.
+
+    Raises `VideoNotFoundError` for all others, whether they exist or not.
+    """
+    video = repository.find_video(session, video_id)
+    if video is None or video.deleted_at is not None:
+        raise VideoNotFoundError
+    if video.visibility == Visibility.PRIVATE and video.owner_id != viewer_id:
+        raise VideoNotFoundError
+    return video
+
+
+def get_own_video(session: Session, owner_id: str | None, video_id: str, *, trashed: bool = False) -> Video:
+    """Return a video of this owner, from the library or from the trash; else `VideoNotFoundError`."""
+    video = repository.find_video(session, video_id)
+    if video is None or video.owner_id != owner_id or (video.deleted_at is not None) != trashed:
+        raise VideoNotFoundError
+    return video
+
+
+def change_video(session: Session, runtime: Runtime, video: Video, change: VideoChange) -> None:
+    """Apply what a client sent; ending public access closes the URLs everybody had."""
+    wanted = change.model_dump(exclude_unset=True)
+    was_shared = video.visibility != Visibility.PRIVATE
+    for name, value in wanted.items():
+        if value is not None or name == "language":
+            setattr(video, name, value)
+    if was_shared and video.visibility == Visibility.PRIVATE:
+        video.public_epoch += 1
+    announce_access_change(session, runtime)
+
+
+def trash_video(session: Session, runtime: Runtime, video: Video) -> None:
+    """Make a video unreachable at once; it can be restored for `trash_days`. Its unfinished jobs are cancelled."""
+    for job in repository.jobs_of(session, video.id):
+        cancel_job(session, runtime, job)
+    if video.deleted_at is None:
+        video.deleted_at = db_now(session)
+        video.public_epoch += 1
+    announce_access_change(session, runtime)
+
+
+def restore_video(video: Video) -> None:
+    """Take a video out of the trash."""
+    video.deleted_at = None
+
+
+def purge_video(session: Session, runtime: Runtime, video: Video) -> None:
+    """Remove everything of a video, without return.
+
+    It is in the trash first; objects go before rows, so that a crash in between leaves a row that is purged later.
+    """
+    trash_video(session, runtime, video)
+    video_id = video.id
+    on_commit(session, lambda: _remove(runtime, video_id))
+
+
+def purge_expired(runtime: Runtime) -> None:
+    """Remove the videos that have been in the trash for too long."""
+    with runtime.database.read() as session:
+        before = db_now(session) - timedelta(days=runtime.settings.videos.trash_days)
+        expired = repository.trashed_before(session, before)
+    for video_id in expired:
+        _remove(runtime, video_id)
+
+
+def announce_access_change(session: Session, runtime: Runtime) -> None:
+    """Tell after the commit that who may watch what has changed."""
+    on_commit(session, lambda: runtime.bus.publish(ACCESS_TOPIC, {}))
+
+
+def _remove(runtime: Runtime, video_id: str) -> None:
+    with runtime.database.read() as session:
+        work = [work_prefix(job.id) for job in repository.jobs_of(session, video_id)]
+    for prefix in (f"source/{video_id}", f"video/{video_id}", *work):
+        runtime.store.delete_prefix(prefix)
+    with runtime.database.write() as session:
+        repository.delete_rows(session, video_id)
