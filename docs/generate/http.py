@@ -5,10 +5,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from sfserver.app import create_app
-
 from docs.generate.markdown import first_paragraph, table
 from docs.generate.markdown import page as whole_page
+from sfserver.app import create_app
 from sfserver.deps import Runtime
 from sfserver.infra.db import Database
 from sfserver.infra.events import InProcessBus
@@ -16,9 +15,12 @@ from sfserver.infra.storage import DirectoryStore
 from sfserver.settings import Settings
 
 Json = dict[str, Any]
+_PAGE = "Page_"
 INTRODUCTION = """\
-JSON in and out, times in RFC 3339 (UTC), sizes in bytes, durations in seconds, bit rates in bit/s. Errors are
-[problem documents](errors.md)."""
+JSON in and out, times in RFC 3339 (UTC), sizes in bytes, durations in seconds, bit rates in bit/s. Every call but
+health and public media wants `Authorization: Bearer TOKEN`. Every answer that is not listed is a
+[problem document](errors.md). A page of a list is `{"items": [...], "next_cursor": null}`; pass `next_cursor` back as
+`cursor` for the next one."""
 
 
 def page() -> str:
@@ -26,7 +28,7 @@ def page() -> str:
     document = _document()
     calls = [block for path, item in document["paths"].items() for block in _calls(path, item)]
     schemas = sorted(document["components"]["schemas"].items())
-    models = [block for name, schema in schemas for block in _model(name, schema)]
+    models = [block for name, schema in schemas if not name.startswith(_PAGE) for block in _model(name, schema)]
     return whole_page("HTTP interface", INTRODUCTION, "## Calls", *calls, "## Models", *models)
 
 
@@ -50,11 +52,26 @@ def _calls(path: str, item: Json) -> Iterator[str]:
         yield f"### {method.upper()} {path}"
         yield (call.get("description") or call.get("summary", "")).strip()
         yield table(["parameter", "in", "type", "meaning"], map(_parameter_row, call.get("parameters", [])))
-        yield table(["answer", "body", "meaning"], (_answer_row(*answer) for answer in call["responses"].items()))
+        for kind, content in call.get("requestBody", {}).get("content", {}).items():
+            yield from _body(kind, content.get("schema", {}))
+        answers = {status: answer for status, answer in call["responses"].items() if status.isdigit()}
+        yield table(["answer", "body", "meaning"], (_answer_row(*answer) for answer in answers.items()))
+
+
+def _body(kind: str, schema: Json) -> Iterator[str]:
+    yield f"Body: {kind}" + (f", {_type(schema)}" if "$ref" in schema else "")
+    needed = schema.get("required", [])
+    fields = schema.get("properties", {}).items()
+    rows = ([f"`{name}`{_required(name in needed)}", _type(kind), kind.get("description", "")] for name, kind in fields)
+    yield table(["field", "type", "meaning"], rows)
+
+
+def _required(is_required: bool) -> str:
+    return " (required)" if is_required else ""
 
 
 def _parameter_row(parameter: Json) -> list[str]:
-    name = f"`{parameter['name']}`" + (" (required)" if parameter.get("required") else "")
+    name = f"`{parameter['name']}`" + _required(parameter.get("required", False))
     return [name, parameter["in"], _type(parameter.get("schema", {})), parameter.get("description", "")]
 
 
@@ -63,7 +80,8 @@ def _answer_row(status: str, answer: Json) -> list[str]:
         f"{kind}: {_type(content['schema'])}" if content.get("schema") else kind
         for kind, content in answer.get("content", {}).items()
     ]
-    return [status, "; ".join(bodies), answer.get("description", "")]
+    meaning = answer.get("description", "")
+    return [status, "; ".join(bodies), "" if meaning == "Successful Response" else meaning]
 
 
 def _model(name: str, schema: Json) -> Iterator[str]:
@@ -80,7 +98,8 @@ def _type(schema: Json) -> str:
     """Return a short name for a JSON schema."""
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
-        return f"[{name}](#{name.lower()})"
+        item = name.removeprefix(_PAGE).rstrip("_")
+        return f"{'page of ' if item != name else ''}[{item}](#{item.lower()})"
     if "anyOf" in schema:
         return " or ".join(_type(option) for option in schema["anyOf"])
     if schema.get("type") == "array":
