@@ -12,7 +12,6 @@ from pathlib import Path
 
 import structlog
 import uvicorn
-from sqlalchemy import delete
 
 from sfserver.accounts.service import ensure_local_user
 from sfserver.app import create_app
@@ -25,14 +24,15 @@ from sfserver.infra.queue import embedded_brokers
 from sfserver.infra.schema import upgrade_schema
 from sfserver.infra.storage import DirectoryStore
 from sfserver.jobs import sweep
+from sfserver.jobs.repository import forget_worker_nodes
 from sfserver.media.confinement import available
 from sfserver.media.sandbox import Sandbox
-from sfserver.models import WorkerNode
 from sfserver.settings import Settings
 from sfserver.uploads.service import sweep_expired
 from sfserver.worker import WorkerThreads, sandbox_limits
 
 log = structlog.get_logger(__name__)
+_BACKLOG = 2048
 
 
 def serve(settings: Settings) -> None:
@@ -89,7 +89,7 @@ def _runtime(settings: Settings, database: Database, worker: WorkerThreads) -> R
 def _prepare(runtime: Runtime) -> None:
     """Make the local user on the first start; resume what an earlier process left."""
     with runtime.database.write() as session:
-        session.execute(delete(WorkerNode))
+        forget_worker_nodes(session)
         token = ensure_local_user(session)
     if token is not None:
         _write_private(runtime.settings.data_dir / "token", token + "\n")
@@ -116,13 +116,14 @@ def _write_private(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def _listen(settings: Settings) -> Iterator[socket.socket]:
-    """Bind before anything else starts, so that a taken port costs nothing."""
+    """Listen before anything else starts: a taken port costs nothing, and early clients wait instead of failing."""
     http = settings.http
     family = socket.AF_INET6 if ":" in http.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((http.host, http.port))
+            listener.listen(_BACKLOG)
         except OSError as error:
             hint = "choose another one with --port, or --port 0 for any"
             raise ConflictError(f"cannot listen on {http.host}:{http.port}: {error.strerror}", hint=hint) from error

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import and_, func, or_, select, update
+from sqlalchemy import and_, delete, func, or_, select, update
 from sqlalchemy.orm import Session, aliased, defer
 
 from sfserver.infra.db import db_now
@@ -191,6 +191,11 @@ def oldest_waiting(session: Session) -> datetime | None:
 def worker_nodes(session: Session) -> Sequence[WorkerNode]:
     """Return all workers that ever beat and were not removed."""
     return session.scalars(select(WorkerNode).order_by(WorkerNode.id)).all()
+
+
+def forget_worker_nodes(session: Session) -> None:
+    """Remove all workers; for the one process that knows that none runs."""
+    session.execute(delete(WorkerNode))
 
 
 def parts_of(session: Session, task_id: str) -> Sequence[TaskPart]:
