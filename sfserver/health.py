@@ -16,7 +16,11 @@ router = APIRouter(tags=["system"])
 _LATE_BEATS = 3
 
 
-@router.get("/api/health", responses={503: {"model": HealthRead, "description": "Database or store is down."}})
+@router.get(
+    "/api/health",
+    response_model_exclude_unset=True,
+    responses={503: {"model": HealthRead, "description": "Database or store is down."}},
+)
 def read_health(caller: Caller, runtime: RuntimeDep, response: Response) -> HealthRead:
     """Say how the server is: `down` without database or store, `degraded` without a living worker."""
     health = HealthRead(status="ok", version=runtime.version, database=PartHealth(ok=True), storage=_ask_store(runtime))

@@ -96,3 +96,11 @@ def test_the_migrations_make_exactly_what_the_models_say(database: Database) -> 
     with database.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, Base.metadata) == []
+
+
+def test_the_newest_migration_is_the_one_a_start_looks_for() -> None:
+    from alembic.script import ScriptDirectory
+
+    from sfserver.infra.schema import HEAD, alembic_config
+
+    assert ScriptDirectory.from_config(alembic_config()).get_heads() == [HEAD]

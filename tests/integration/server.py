@@ -36,6 +36,14 @@ class EmbeddedServer:
         return (self.data_dir / "token").read_text().strip()
 
     def start(self) -> "EmbeddedServer":
+        """Start it and wait until it answers; whatever goes wrong, no process is left."""
+        try:
+            return self._start()
+        except (AssertionError, httpx.HTTPError):
+            self.close()
+            raise
+
+    def _start(self) -> "EmbeddedServer":
         command = [sys.executable, "-m", "sfserver", "up", "--data-dir", str(self.data_dir), "--port", "0"]
         self.data_dir.mkdir(parents=True, exist_ok=True)
         with (self.data_dir / "server.log").open("ab") as log:
@@ -88,6 +96,7 @@ class EmbeddedServer:
         self.http.close()
         if self._process is not None and self._process.poll() is None:
             self.kill()
+        self._process = None
 
     def _end(self, number: int) -> int:
         assert self._process is not None
