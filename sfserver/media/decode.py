@@ -56,9 +56,9 @@ def decode_packet(video: VideoStream, packet: Packet[Stream] | None) -> list[Tim
     """Decode one packet (None: the rest) into frames with their times; a damaged one gives none."""
     try:
         frames = video.codec_context.decode(packet)
-    except (av.error.InvalidDataError, av.error.EOFError, av.error.ArgumentError, av.error.UnknownError):
-        return []
-    except (av.error.NotImplementedError, av.error.PatchWelcomeError):
+    except av.error.MemoryError:
+        raise
+    except av.error.FFmpegError:
         return []
     timed = [(frame.pts if frame.pts is not None else frame.dts, frame) for frame in frames]
     return [(time, frame) for time, frame in timed if time is not None]

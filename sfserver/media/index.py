@@ -59,8 +59,12 @@ def read_packets(container: InputContainer, streams: tuple[Stream, ...]) -> Iter
     packets = container.demux(*streams)
     while True:
         try:
-            packet = next(packets)
-        except (StopIteration, av.error.InvalidDataError, av.error.OSError, av.error.EOFError):
+            packet = next(packets, None)
+        except av.error.MemoryError:
+            raise
+        except av.error.FFmpegError:
+            return
+        if packet is None:
             return
         if packet.size:
             yield packet

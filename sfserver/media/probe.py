@@ -50,7 +50,7 @@ def probe(source: Path, workdir: Path, limits: MediaLimits, report: Report) -> P
         grid = _lay_grid(index, video, limits)
         sequential = not trusted or _is_unseekable(container, video, index)
         facts = _gather_facts(container, (video, audio), index, frame, sequential)
-        warnings = _judge_length(facts, video)
+        warnings = _judge_length(facts, video, index)
         plan = _make_plan(facts, (video, audio), index, grid, plan_picture(frame, sequential))
     return ProbeResult(facts, plan, write_index(grid, index, sequential, workdir), warnings)
 
@@ -172,15 +172,17 @@ def _audio_facts(audio: AudioStream, index: PacketIndex, duration_s: float) -> A
     )
 
 
-def _judge_length(facts: SourceFacts, video: VideoStream) -> list[MediaWarning]:
+def _judge_length(facts: SourceFacts, video: VideoStream, index: PacketIndex) -> list[MediaWarning]:
     """Compare what can be read with what the header claims; raise `DamagedMediaError` below nine tenths."""
-    claimed_s = float((video.duration or 0) * (video.time_base or 0))
-    if not claimed_s and facts.audio is None:
-        claimed_s = facts.container_duration_s or 0.0
-    share = facts.duration_s / claimed_s if claimed_s else 1.0
+    read_s, claimed_s = facts.duration_s, float((video.duration or 0) * (video.time_base or 0))
+    if not claimed_s:
+        # A container that claims one length for all its streams means the end of the last one, counted from 0.
+        ends_s = facts.video.first_pts_s + facts.duration_s, index.audio_end_s
+        read_s, claimed_s = max(ends_s), facts.container_duration_s or 0.0
+    share = read_s / claimed_s if claimed_s else 1.0
     if share >= 1 - 2 / max(facts.video.frames, 1) or share >= 0.995:
         return []
-    detail = f"{facts.duration_s:.1f} s of {claimed_s:.1f} s can be read"
+    detail = f"{read_s:.1f} s of {claimed_s:.1f} s can be read"
     if share < GOOD_SHARE:
         raise DamagedMediaError(detail, hint="the file was cut off or damaged on its way; send it again")
     return [MediaWarning("damaged_media", detail)]

@@ -102,7 +102,9 @@ class Timeline:
         for packet in read_packets(container, (stream,)):
             try:
                 yield from stream.codec_context.decode(packet)
-            except (av.error.InvalidDataError, av.error.ArgumentError, av.error.NotImplementedError):
+            except av.error.MemoryError:
+                raise
+            except av.error.FFmpegError:
                 self.damaged_s += float((packet.duration or 0) * packet.time_base)
         yield from stream.codec_context.decode(None)
 

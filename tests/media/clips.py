@@ -73,7 +73,8 @@ def make_clip(path: Path, clip: Clip, *, format: str | None = None) -> Path:  # 
         video.codec_context.thread_count = 1
         if clip.rotation:
             video.set_display_rotation(clip.rotation)
-        sound = out.add_stream(clip.audio, rate=48_000, layout="stereo") if clip.audio else None
+        experimental = {"strict": "experimental"}
+        sound = out.add_stream(clip.audio, 48_000, options=experimental, layout="stereo") if clip.audio else None
         times = clip.times if clip.times is not None else range(clip.frames)
         for number, time in enumerate(times):
             frame = VideoFrame.from_ndarray(draw(number, clip.size), "gray").reformat(format=clip.pix_fmt)

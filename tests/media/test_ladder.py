@@ -1,7 +1,7 @@
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sfserver.media.contract import ChunkSpec
@@ -34,6 +34,7 @@ def test_ladder_of(source: tuple[int, int], expected: dict[str, tuple[int, int]]
     assert sizes(*source) == expected
 
 
+@settings(deadline=None)
 @given(st.integers(1, 8192), st.integers(1, 8192), st.integers(0, 10**8))
 def test_no_rung_upscales_leaves_its_box_or_outspends_the_source(width: int, height: int, source_bps: int) -> None:
     rungs, reasons = build_ladder(width, height, Fraction(30), 60, source_bps)
@@ -59,6 +60,7 @@ def test_every_box_says_why_it_is_in_or_out() -> None:
     assert "scaled into 640x360; at most 600 kb/s (the source's own video rate)" in rungs[1].reason
 
 
+@settings(deadline=None)
 @given(st.integers(1, 100_000), st.integers(32_000, 5_000_000))
 def test_a_chunk_never_spends_more_than_its_rungs_rate(frames: int, source_bps: int) -> None:
     fps = Fraction(30)
