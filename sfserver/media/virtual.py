@@ -73,7 +73,8 @@ class VirtualFile:
     def arrange(cls, head_size: int, video: tuple[Wide, int], audio: tuple[Wide, int]) -> "VirtualFile":
         """Put head and fragments in order; each track is given by its fragments' sizes and where the first lies."""
         (videos, video_start), (audios, audio_start) = video, audio
-        order = np.argsort(np.concatenate(([-1], 2 * np.arange(len(videos)), 2 * np.arange(len(audios)) + 1)))
+        keys = np.concatenate(([-1], 2 * np.arange(len(videos)), 2 * np.arange(len(audios)) + 1))
+        order = np.argsort(keys, kind="stable")
         sizes = np.concatenate((np.array([head_size], np.uint64), videos, audios))[order]
         parts = np.repeat(np.arange(3, dtype=np.uint8), (1, len(videos), len(audios)))[order]
         offsets = np.concatenate((np.zeros(1, np.uint64), _offsets(videos, video_start), _offsets(audios, audio_start)))
