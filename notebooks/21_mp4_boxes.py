@@ -41,8 +41,8 @@ plt.rcParams.update(
 # ## A clip to take apart
 #
 # 4.5 seconds: a bright bar walks over a dark, grainy ground, and a tone. A **GOP** (group of pictures) is 20 frames
-# = 2 s: one frame that stands alone and 19 that refer to others. Up to two *B-frames* in a row refer to a **later** frame, so the
-# encoder has to send frames in another order than they are shown in. Remember this; it costs us a table later.
+# = 2 s: one frame that stands alone and 19 that refer to others. Up to two *B-frames* in a row refer to a **later**
+# frame, so the encoder has to send frames in another order than they are shown in. Remember this; it costs us a table.
 
 # %%
 FPS, GOP, FRAMES, WIDTH, HEIGHT, RATE = 10, 20, 45, 192, 128, 48_000
