@@ -8,7 +8,8 @@ from sfserver.jobs.endpoints import router as jobs
 from sfserver.playback.endpoints import router as playback
 from sfserver.uploads.endpoints import router as uploads
 from sfserver.videos.endpoints import router as videos
+from sfserver.web.endpoints import router as web
 
 router = APIRouter()
-for part in (uploads, jobs, videos, playback, accounts, health):
+for part in (uploads, jobs, videos, playback, accounts, health, web):
     router.include_router(part)

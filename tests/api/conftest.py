@@ -1,0 +1,211 @@
+"""An API on a temporary directory without workers: videos are published by hand."""
+
+import random
+import shutil
+import struct
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import pytest
+from httpx import Response
+
+from sfserver.accounts.service import CredentialKind, ensure_local_user, issue
+from sfserver.app import create_app
+from sfserver.deps import Runtime
+from sfserver.infra.db import Database, db_now
+from sfserver.infra.events import InProcessBus
+from sfserver.infra.queue import Queue
+from sfserver.infra.schema import upgrade_schema
+from sfserver.infra.storage import DirectoryStore
+from sfserver.jobs import service as jobs
+from sfserver.media.contract import PackageResult, Rational, RenditionFacts, SoundFacts
+from sfserver.models import Job, User, Video, new_id
+from sfserver.settings import Settings
+from sfserver.wire.jobs import JobStatus
+
+with warnings.catch_warnings():
+    # Starlette wants httpx's successor, which nothing else here needs.
+    warnings.simplefilter("ignore")
+    from starlette.testclient import TestClient
+
+MKV = b"\x1a\x45\xdf\xa3" + random.Random(1).randbytes(20_000)
+QUALITIES = ("720p", "360p")
+
+
+@dataclass(frozen=True)
+class Made:
+    """A video made by hand; `files` are the progressive files' bytes by quality."""
+
+    video_id: str
+    job_id: str
+    source: bytes
+    files: dict[str, bytes] = field(default_factory=dict)
+
+
+@dataclass
+class Api:
+    """What a test drives: an API, its runtime and the local user's token."""
+
+    runtime: Runtime
+    client: TestClient
+    token: str
+    rings: Counter[Queue]
+
+    @property
+    def signed_in(self) -> dict[str, str]:
+        return bearer(self.token)
+
+    def get(self, path: str, token: str | None = None, **headers: str) -> Response:
+        """GET as the local user, or with another token, with headers given as keywords."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.client.get(path, headers=bearer(token or self.token) | named)
+
+    def upload(self, data: bytes = MKV, *, name: str = "clip.mkv", fields: dict[str, str] | None = None) -> Response:
+        files = {"file": (name, data, "video/x-matroska")}
+        return self.client.post("/api/upload", files=files, data=fields or {}, headers=self.signed_in)
+
+    def new_user(self, name: str) -> str:
+        """Return the token of a new user."""
+        with self.runtime.database.write() as session:
+            user = User(name=name, created_at=db_now(session))
+            session.add(user)
+            session.flush()
+            return issue(session, user.id, CredentialKind.API_TOKEN).secret
+
+    def new_video(self, *, visibility: str = "private", title: str = "A clip", owner: str = "local") -> Made:
+        """Return an uploaded video with a queued job."""
+        source = random.Random(title).randbytes(5000)
+        with self.runtime.database.write() as session:
+            user = session.query(User).filter_by(name=owner).one()
+            video_id = new_id()
+            video = Video(
+                id=video_id,
+                owner_id=user.id,
+                title=title,
+                visibility=visibility,
+                source_key=f"source/{video_id}/{new_id()}",
+                source_name="clip.mkv",
+                source_size_bytes=len(source),
+                source_sha256="0" * 64,
+                source_facts={"container": "matroska,webm", "duration_s": 4.0, "video": {}, "audio": None},
+                generation=0,
+                created_at=db_now(session),
+            )
+            session.add(video)
+            session.flush()
+            self._put(video.source_key, source)
+            return Made(video_id, jobs.create_job(session, self.runtime, video, "mp4").id, source)
+
+    def publish(self, *, visibility: str = "private", title: str = "A clip", owner: str = "local") -> Made:
+        """Return a video whose renditions are random bytes, laid out as the packager would."""
+        made = self.new_video(visibility=visibility, title=title, owner=owner)
+        prefix = f"video/{made.video_id}/1/1"
+        objects, files = made_objects(random.Random(made.video_id))
+        for path, data in objects.items():
+            self._put(f"{prefix}/{path}", data)
+        package = package_result({path: len(data) for path, data in objects.items()}, files)
+        with self.runtime.database.write() as session:
+            job = session.get_one(Job, made.job_id)
+            job.status = JobStatus.PROCESSING
+            jobs.publish_job(session, self.runtime, job, prefix, asdict(package))
+        return Made(made.video_id, made.job_id, made.source, files)
+
+    def objects(self) -> set[str]:
+        """Return the keys of everything stored."""
+        root = self.runtime.settings.data_dir / "objects"
+        return {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+
+    def _put(self, key: str, data: bytes) -> None:
+        writer = self.runtime.store.create(key)
+        writer.write(data)
+        writer.commit()
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def made_objects(chance: random.Random) -> tuple[dict[str, bytes], dict[str, bytes]]:
+    """Return the stored objects of a generation, and the progressive file each quality must come to."""
+    audio_start, sounds = 90, [chance.randbytes(chance.randrange(1, 900)) for _ in range(9)]
+    objects = {"a/main.mp4": chance.randbytes(audio_start) + b"".join(sounds), "hls/audio.m3u8": b"#EXTM3U\n"}
+    files = {}
+    for quality in QUALITIES:
+        video_start, pictures = 120, [chance.randbytes(chance.randrange(1, 6000)) for _ in range(10)]
+        head = chance.randbytes(700)
+        sizes = [len(part) for part in [*pictures, *sounds]]
+        layout = struct.pack("<4sIIQQ", b"SFL1", len(pictures), len(sounds), video_start, audio_start)
+        objects |= {
+            f"v/{quality}.mp4": chance.randbytes(video_start) + b"".join(pictures),
+            f"file/{quality}.head": head,
+            f"file/{quality}.layout": layout + struct.pack(f"<{len(sizes)}I", *sizes),
+            f"hls/{quality}.m3u8": f"#EXTM3U\n../v/{quality}.mp4\n".encode(),
+            f"hls/{quality}.iframes.m3u8": b"#EXTM3U\n",
+        }
+        pairs = zip(pictures, [*sounds, b""], strict=True)
+        files[quality] = head + b"".join(picture + sound for picture, sound in pairs)
+    return objects, files
+
+
+def package_result(sizes: dict[str, int], files: dict[str, bytes]) -> PackageResult:
+    """Return what the packager would have measured."""
+    renditions = [
+        RenditionFacts(
+            quality=quality,
+            width=int(quality[:-1]) * 16 // 9,
+            height=int(quality[:-1]),
+            video_codecs="avc1.64001F",
+            audio_codecs="mp4a.40.2",
+            average_bps=1_000_000,
+            peak_bps=1_500_000,
+            video_average_bps=900_000,
+            video_peak_bps=1_400_000,
+            iframe_average_bps=100_000,
+            iframe_peak_bps=150_000,
+            track_size_bytes=sizes[f"v/{quality}.mp4"],
+            progressive_size_bytes=len(files[quality]),
+        )
+        for quality in QUALITIES
+    ]
+    sound = SoundFacts("mp4a.40.2", 2, 48_000, 50, 40)
+    return PackageResult(sizes, renditions, 100_000, 100_000, 20.0, Rational(30, 1), audio=sound)
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a database file with the current schema; tests copy it."""
+    path = tmp_path_factory.mktemp("schema") / "streamforge.db"
+    database = Database(f"sqlite:///{path}")
+    upgrade_schema(database)
+    database.close()
+    return path
+
+
+@pytest.fixture
+def rings() -> Counter[Queue]:
+    return Counter()
+
+
+@pytest.fixture
+def runtime(tmp_path: Path, empty_database: Path, rings: Counter[Queue]) -> Iterator[Runtime]:
+    settings = Settings(data_dir=tmp_path)
+    shutil.copy(empty_database, tmp_path / "streamforge.db")
+    database = Database(settings.database_url)
+
+    def ring(queue: Queue, times: int) -> None:
+        rings[queue] += times
+
+    yield Runtime(settings, database, DirectoryStore(tmp_path), InProcessBus(), ring, b"0" * 32, "1.2.3")
+    database.close()
+
+
+@pytest.fixture
+def api(runtime: Runtime, rings: Counter[Queue]) -> Iterator[Api]:
+    with runtime.database.write() as session:
+        token = ensure_local_user(session)
+    assert token is not None
+    with TestClient(create_app(runtime), base_url="http://localhost", follow_redirects=False) as client:
+        yield Api(runtime, client, token, rings)
