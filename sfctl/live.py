@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+import httpcore
 import httpx
 import httpx_sse
 from pydantic import BaseModel, ValidationError
@@ -63,6 +64,36 @@ class CountedFile:
         return self._file.seek(offset, whence)
 
 
+class WatchedBody(httpx.AsyncByteStream):
+    """A request body that stops when the server answers before it has all.
+
+    A server that judges an upload by its first bytes answers, drains a little and closes; who goes on sending
+    then gets a reset, and the answer is lost. HTTPS has no such check (TLS records that are no answer make a
+    socket readable, too): there the proxy in front lingers.
+    """
+
+    def __init__(self, request: httpx.Request) -> None:
+        if not isinstance(request.stream, httpx.AsyncByteStream):
+            raise TypeError("a request that cannot be sent asynchronously")
+        self._body = request.stream
+        self._connection: httpcore.AsyncNetworkStream | None = None
+        request.stream, request.extensions["trace"] = self, self._trace
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for part in self._body:
+            if self._connection is not None and self._connection.get_extra_info("is_readable"):
+                # httpcore takes this for the server's doing, stops sending and reads the answer.
+                raise httpcore.WriteError("the server answered before it had all")
+            yield part
+
+    async def _trace(self, name: str, info: Mapping[str, object]) -> None:
+        stream = info.get("return_value")
+        if name == "connection.connect_tcp.complete" and isinstance(stream, httpcore.AsyncNetworkStream):
+            self._connection = stream
+        elif name == "connection.start_tls.started":
+            self._connection = None
+
+
 class LiveClient:
     """Asynchronous client for what streams; `give_up_s` bounds how long a server may be away from an open stream."""
 
@@ -74,12 +105,20 @@ class LiveClient:
         give_up_s: float = 60.0,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self.url, self._give_up_s = check_url(url), give_up_s
-        self._http = httpx.AsyncClient(
+        self.url, self._token, self._give_up_s = check_url(url), token, give_up_s
+        self._http = self._make_client(httpx.Timeout(_SILENCE_S, connect=5.0), None, transport)
+        # The answer to an upload comes once the last byte is safely stored, which a slow disk may delay; only new
+        # connections are traced.
+        self._uploads = self._make_client(httpx.Timeout(300.0, connect=5.0), 0, transport)
+
+    def _make_client(
+        self, timeout: httpx.Timeout, keepalive: int | None, transport: httpx.AsyncBaseTransport | None
+    ) -> httpx.AsyncClient:
+        return httpx.AsyncClient(
             base_url=self.url,
-            headers=auth_headers(token),
-            timeout=httpx.Timeout(_SILENCE_S, connect=5.0, pool=None),
-            limits=httpx.Limits(max_connections=None),
+            headers=auth_headers(self._token),
+            timeout=timeout,
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=keepalive),
             transport=transport,
             trust_env=not is_loopback(self.url),
         )
@@ -91,19 +130,21 @@ class LiveClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._http.aclose()
+        await self._uploads.aclose()
 
     async def upload(self, path: Path, fields: Mapping[str, str], on_bytes: Callable[[int], None]) -> UploadAccepted:
         """Send a file as multipart form (RFC 7578) with constant memory; `on_bytes` hears the bytes sent so far."""
         name = path.name.encode(errors="replace").decode()
         with path.open("rb") as file, mapped_errors(self.url):
             counted = CountedFile(file, on_bytes)
-            response = await self._http.post(
+            request = self._uploads.build_request(
+                "POST",
                 "/api/upload",
                 data=dict(fields),
                 files={"file": (name, counted, "application/octet-stream")},  # type: ignore[dict-item]
-                # The answer comes once the last byte is safely stored, which a slow disk may delay.
-                timeout=httpx.Timeout(300.0, connect=5.0),
             )
+            WatchedBody(request)
+            response = await self._uploads.send(request)
         if not response.is_success:
             raise problem_of(response)
         return read_model(response, UploadAccepted)

@@ -1,6 +1,7 @@
 """Results on stdout, everything else on stderr: fitted tables on a terminal, tab-separated ones in a pipe, JSON."""
 
 import json
+import textwrap
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -35,6 +36,15 @@ class Output:
         """Write one line of result."""
         self.environment.stdout.write(safe_text(text) + "\n")
         self.environment.stdout.flush()
+
+    def paragraph(self, text: str, *, indent: str = "  ") -> None:
+        """Write a long line of result, wrapped on a terminal with `indent` before what follows."""
+        if not self.environment.stdout_tty:
+            self.line(text)
+            return
+        width = self.environment.terminal_size()[0]
+        for line in textwrap.wrap(safe_text(text), width, subsequent_indent=indent, break_on_hyphens=False):
+            self.line(line)
 
     def note(self, text: str = "") -> None:
         """Write one line that is no result, to stderr."""

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _REDRAW_S = 0.1
 _PLAIN_STEP = 0.1
+_PLAIN_PAUSE_S = 1.0
 
 
 class Reporter(Protocol):
@@ -82,18 +83,21 @@ class TtyReporter:
 
 
 class PlainReporter:
-    """Writes a line when a job changes its state or stage, or gets a tenth further."""
+    """Writes a line when a job changes its state or stage, and once a second at most when it gets a tenth further."""
 
-    def __init__(self, environment: "Environment") -> None:
-        self._stream = environment.stderr
+    def __init__(self, environment: "Environment", clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream, self._clock = environment.stderr, clock
+        self._told_at: dict[int, float] = {}
         self._told: dict[int, tuple[str, str | None, int, str | None]] = {}
 
     def changed(self, row: JobRow) -> None:
         """Write a line if there is news."""
         news = (row.state, row.stage, int(row.progress / _PLAIN_STEP), row.note)
-        if self._told.get(id(row)) == news:
+        before, now = self._told.get(id(row)), self._clock()
+        is_step = before is not None and (before[:2], before[3]) == (news[:2], news[3])
+        if before == news or (is_step and now - self._told_at[id(row)] < _PLAIN_PAUSE_S):
             return
-        self._told[id(row)] = news
+        self._told[id(row)], self._told_at[id(row)] = news, now
         stage = f" {row.stage}" if row.stage and not row.is_final else ""
         pace = describe_pace(row)
         line = f"{row.title}: {row.state}{stage} {int(row.progress * 100)}%{'  ' + pace if pace else ''}"

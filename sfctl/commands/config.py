@@ -83,7 +83,10 @@ def get(ctx: typer.Context, key: Key) -> None:
     """,
 )
 def set_(ctx: typer.Context, key: Key, value: Annotated[str, typer.Argument(help="What it is to be.")]) -> None:
-    """Set a value in the profile in use; key `profile` chooses that profile."""
+    """Set a value in the profile in use.
+
+    Key `profile` chooses which profile that is.
+    """
     run = invocation(ctx)
     profile = run.flags.get("profile") or run.environment.variables.get("SF_PROFILE") or run.config.active
     if key == "profile":

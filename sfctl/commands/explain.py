@@ -43,8 +43,9 @@ def explain(
 
 def _print(run: Invocation, explained: "JobExplain") -> None:
     out = run.out
-    for reason in explained.reasons:
-        out.line(f"- {reason}")
+    known = [f"{rung.name}: {rung.reason}" for rung in explained.rungs]
+    for reason in dict.fromkeys([*explained.reasons, *known]):
+        out.paragraph(f"- {reason}")
     rungs = [
         (
             rung.name,
@@ -52,15 +53,15 @@ def _print(run: Invocation, explained: "JobExplain") -> None:
             f"{rung.fps:g}",
             format_bitrate(rung.maxrate_bps),
             rung.encoder,
-            rung.reason,
         )
         for rung in explained.rungs
     ]
     if rungs:
         out.line()
-        out.table(("RUNG", "SIZE", "FPS", "AT MOST", "ENCODER", "WHY"), rungs)
+        out.table(("RUNG", "SIZE", "FPS", "AT MOST", "ENCODER"), rungs)
     for rung in explained.rungs:
-        out.line(f"  {rung.name}: {' '.join(f'{key}={value}' for key, value in rung.options.items())}")
+        options = " ".join(f"{key}={value}" for key, value in rung.options.items())
+        out.paragraph(f"  {rung.name}: {options}", indent="    ")
     if explained.tasks:
         out.line()
         columns = ("TASK", "STATE", "FRAMES", "ATTEMPTS", "WALL", "CPU", "WORKER", "ERROR")

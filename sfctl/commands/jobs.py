@@ -117,8 +117,8 @@ def _print_job(run: Invocation, job: "JobRead") -> None:
             ("done", f"{job.progress:.0%}"),
             ("speed", f"{job.speed:.2f}x real time" if job.speed else None),
             ("eta", format_duration(job.eta_s) if job.eta_s is not None else None),
-            ("created", job.created_at.isoformat()),
-            ("finished", job.finished_at.isoformat() if job.finished_at else None),
+            ("created", out.time(job.created_at)),
+            ("finished", out.time(job.finished_at) if job.finished_at else None),
             ("error", f"{job.error.code}: {job.error.detail}" if job.error else None),
             *(("warning", f"{warning.code}: {warning.detail}") for warning in job.warnings),
         ]

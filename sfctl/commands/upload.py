@@ -135,17 +135,21 @@ async def send_one(live: "LiveClient", sent: Sent, fields: dict[str, str], repor
             row.state, row.progress, row.speed, row.eta_s = accepted.status.value, 0.0, None, None
             sent.video_id = accepted.video_id
             sent.outcome = Outcome(accepted.job_id, row.title, accepted.status, row=row)
-        except CliError as error:
+        except ClientError as error:
+            error.what = f"{sent.path}: {error.what}" if error.status else error.what
             sent.error = error
     if sent.error:
-        row.state, row.note, row.speed, row.eta_s = "failed", sent.error.why or sent.error.what, None, None
+        row.state, row.progress, row.speed, row.eta_s = "failed", 0.0, None, None
+        row.note = sent.error.why or sent.error.what
     reporter.changed(row)
 
 
 def _meter(row: JobRow, size_bytes: int, reporter: "Reporter") -> Callable[[int], None]:
-    started = time.monotonic()
+    started = 0.0
 
     def on_bytes(sent_bytes: int) -> None:
+        nonlocal started
+        started = started or time.monotonic()
         row.progress = sent_bytes / size_bytes if size_bytes else 0.0
         row.speed = sent_bytes / max(time.monotonic() - started, 1e-3)
         row.eta_s = max(size_bytes - sent_bytes, 0) / row.speed if row.speed else None

@@ -91,13 +91,13 @@ def info(ctx: typer.Context, video_id: VideoId) -> None:
     elif run.out.quiet:
         run.out.line(video.id)
     else:
-        run.out.facts(_facts(video))
+        run.out.facts(_facts(run, video))
         if run.environment.stdout_tty and video.renditions:
             run.out.line()
             print_formats(run, video.renditions)
 
 
-def _facts(video: "VideoRead") -> list[tuple[str, str | None]]:
+def _facts(run: Invocation, video: "VideoRead") -> list[tuple[str, str | None]]:
     source = video.source
     facts: list[tuple[str, str | None]] = [
         ("id", video.id),
@@ -108,8 +108,8 @@ def _facts(video: "VideoRead") -> list[tuple[str, str | None]]:
         ("visibility", video.visibility.value),
         ("language", video.language),
         ("length", None if video.duration_s is None else format_duration(video.duration_s)),
-        ("created", video.created_at.isoformat()),
-        ("published", video.published_at.isoformat() if video.published_at else None),
+        ("created", run.out.time(video.created_at)),
+        ("published", run.out.time(video.published_at) if video.published_at else None),
     ]
     if source:
         size = f"{source.width}x{source.height}" if source.width else None

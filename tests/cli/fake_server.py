@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -286,13 +287,22 @@ def make_explain(job_id: str) -> JobExplain:
     return JobExplain(job_id=job_id, rungs=[rung], reasons=["never upscaled"], tasks=[task])
 
 
+class QuietServer(ThreadingHTTPServer):
+    """Clients that go away in the middle are part of the tests."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
+
 @contextmanager
 def serving() -> Iterator[FakeServer]:
     """Run a fake server on a free port."""
     fake = FakeServer()
     handler = type("BoundHandler", (Handler,), {"fake": fake})
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    httpd.daemon_threads = True
+    httpd = QuietServer(("127.0.0.1", 0), handler)
     fake.url = f"http://127.0.0.1:{httpd.server_address[1]}"
     thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()

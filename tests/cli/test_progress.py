@@ -61,11 +61,13 @@ def test_a_board_fits_the_terminal(titles: list[str], size: tuple[int, int]) -> 
 
 
 def test_plain_writes_a_line_a_change(environment: Environment) -> None:
-    reporter = PlainReporter(environment)
+    now = 0.0
+    reporter = PlainReporter(environment, lambda: now)
     row = JobRow("film")
     for progress in (0.0, 0.01, 0.05, 0.11, 0.12, 0.2):
         row.progress, row.state = progress, "processing"
         reporter.changed(row)
+        now += 0.7
     row.state, row.note = "failed", "half of it is missing"
     reporter.changed(row)
     text = environment.stderr.getvalue()  # type: ignore[attr-defined]

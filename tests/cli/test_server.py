@@ -117,6 +117,7 @@ def test_doctor_names_the_broken_hop(
     bare: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, server: FakeServer
 ) -> None:
     monkeypatch.setattr("sfctl.commands.doctor.check_media", list)
+    monkeypatch.setattr("sfctl.preflight._bind", lambda _host, _port: None)
     monkeypatch.setattr("sfctl.preflight.MIN_FREE_BYTES", 1 << 60)
     ran = bare("doctor", **here(tmp_path))
     assert ran.code == 1

@@ -1,11 +1,16 @@
 import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from sfserver.wire.jobs import JobStatus
 from tests.cli.conftest import Cli
-from tests.cli.fake_server import FakeServer
+from tests.cli.fake_server import TOKEN, FakeServer, pause
 
 
 @pytest.fixture
@@ -30,8 +35,8 @@ def test_upload_wait_ends_with_ready(cli: Cli, server: FakeServer, film: Path) -
     video_id, status, name, why = ran.out.removesuffix("\n").split("\t")
     assert (ran.code, status, name, why) == (0, "ready", str(film), "")
     assert video_id in server.videos
-    assert "film.mp4: processing encode 40%" not in ran.out
-    assert "film.mp4: processing encode 42%  1.8x  ETA 0:12" in ran.err
+    assert "film.mp4: processing encode 10%\n" in ran.err
+    assert ran.err.endswith("film.mp4: ready 100%  1.8x\n")
 
 
 def test_upload_wait_of_a_job_that_fails_is_1(cli: Cli, server: FakeServer, film: Path) -> None:
@@ -57,7 +62,7 @@ def test_a_rejection_of_everything_is_6(cli: Cli, film: Path) -> None:
     film.write_bytes(b"not a video")
     ran = cli("upload", str(film))
     assert ran.code == 6
-    assert ran.err.endswith("error: Not a supported video\n  it is text\nrequest id: req-9\n")
+    assert ran.err.endswith(": Not a supported video\n  it is text\nrequest id: req-9\n")
 
 
 @pytest.mark.parametrize(
@@ -96,3 +101,49 @@ def test_a_directory_without_videos_is_a_usage_error(cli: Cli, tmp_path: Path) -
     ran = cli("upload", "-r", str(tmp_path))
     assert ran.code == 2
     assert "no videos there" in ran.err
+
+
+def test_ctrl_c_says_how_to_go_on(server: FakeServer, film: Path, tmp_path: Path) -> None:
+    server.event_scripts = [lambda _job, _last: pause(5)]
+    process = subprocess.Popen(
+        [Path(sys.executable).with_name("sfctl"), "upload", str(film), "--wait"],
+        env={"SF_URL": server.url, "SF_TOKEN": TOKEN, "HOME": str(tmp_path)},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    while not any("/events" in line for line in server.seen):
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=10)
+    (job_id,) = server.jobs
+    assert process.returncode == 130
+    assert f"  watch:  sfctl watch {job_id}\n  cancel: sfctl jobs cancel {job_id}\n" in err
+
+
+def test_a_refusal_while_the_file_is_being_sent(bare: Cli, tmp_path: Path) -> None:
+    """A server judges the size early, drains a little and closes: what it said must not be lost."""
+    film = tmp_path / "film.mp4"
+    with film.open("wb") as file:
+        file.truncate(30_000_000)
+    body = (
+        b'{"title":"The upload is too large","status":413,"detail":"limit","code":"upload_too_large","request_id":"r"}'
+    )
+    head = f"HTTP/1.1 413 Too Large\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode()
+
+    def refuse(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        connection.recv(65536)
+        connection.sendall(head + body)
+        connection.shutdown(socket.SHUT_WR)
+        for _ in range(16):
+            connection.recv(65536)
+        connection.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=refuse, args=(listener,))
+        thread.start()
+        ran = bare("upload", str(film), variables={"SF_URL": f"http://127.0.0.1:{listener.getsockname()[1]}"})
+        thread.join()
+    assert ran.code == 6, ran.err
+    assert "The upload is too large" in ran.err
