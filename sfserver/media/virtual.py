@@ -92,16 +92,25 @@ class VirtualFile:
 
     def map_range(self, start: int, end: int) -> list[Span]:
         """Map bytes `start` ≤ i < `end` to stored bytes, neighbours in one part merged. Raises ValueError outside."""
+        return list(self.iter_range(start, end))
+
+    def iter_range(self, start: int, end: int) -> Iterator[Span]:
+        """Map like `map_range`, one span after the other, so that the first is there at once. Raises ValueError."""
         if not 0 <= start <= end <= self.size:
             raise ValueError(f"bytes {start} to {end} of {self.size}")
-        spans: list[Span] = []
+        return self._merge(start, end)
+
+    def _merge(self, start: int, end: int) -> Iterator[Span]:
+        held: tuple[PartName, int, int] | None = None
         for part, offset, length in self._pieces(start, end):
-            last = spans[-1] if spans else None
-            if last and last.part == part and last.offset + last.length == offset:
-                spans[-1] = Span(part, last.offset, last.length + length)
+            if held and (held[0], held[1] + held[2]) == (part, offset):
+                held = (part, held[1], held[2] + length)
             else:
-                spans.append(Span(part, offset, length))
-        return spans
+                if held:
+                    yield Span(*held)
+                held = (part, offset, length)
+        if held:
+            yield Span(*held)
 
     def _pieces(self, start: int, end: int) -> Iterator[tuple[PartName, int, int]]:
         first = int(np.searchsorted(self.starts, np.uint64(start), "right")) - 1

@@ -59,7 +59,7 @@ def test_neighbours_in_one_part_are_one_span() -> None:
 def test_a_range_outside_is_refused(start: int, end: int) -> None:
     file = VirtualFile.arrange(10, (np.array([5], np.uint64), 0), (np.zeros(0, np.uint64), 0))
     with pytest.raises(ValueError, match="of 15"):
-        file.map_range(start, end)
+        file.iter_range(start, end)
 
 
 def test_a_layout_is_read_whole_or_not_at_all(packaged: Packaged) -> None:
