@@ -23,7 +23,7 @@ def make_sample(path: Path, *, seconds: float, width: int = 1920, height: int = 
         for picture in _pictures(round(seconds * _FPS), width, height, seed):
             container.mux(video.encode(picture))
         container.mux(video.encode(None))
-        for sound in _sounds(seconds):
+        for sound in sounds(seconds):
             container.mux(audio.encode(sound))
         container.mux(audio.encode(None))
 
@@ -31,8 +31,8 @@ def make_sample(path: Path, *, seconds: float, width: int = 1920, height: int = 
 def _pictures(count: int, width: int, height: int, seed: int) -> Iterator[av.VideoFrame]:
     rng = np.random.default_rng(seed)
     margin = 256
-    luma = _landscape(rng, height + margin, width + margin, contrast=38.0)
-    chroma = [_landscape(rng, (height + margin) // 2, (width + margin) // 2, contrast=16.0) for _ in range(2)]
+    luma = landscape(rng, height + margin, width + margin, contrast=38.0)
+    chroma = [landscape(rng, (height + margin) // 2, (width + margin) // 2, contrast=16.0) for _ in range(2)]
     grain = rng.normal(0, 1.0, (height + 64, width + 64)).astype(np.int16)
     for n in range(count):
         x, y = (int(margin / 4 * (1 + f)) * 2 for f in (np.sin(n / 53), np.cos(n / 71)))
@@ -41,16 +41,16 @@ def _pictures(count: int, width: int, height: int, seed: int) -> Iterator[av.Vid
         planes = [np.clip(picture, 16, 235).astype(np.uint8)]
         planes += [c[y // 2 : y // 2 + height // 2, x // 2 : x // 2 + width // 2].copy() for c in chroma]
         _draw_discs(planes, n)
-        yield _frame(planes, n)
+        yield frame_of(planes, n)
 
 
-def _landscape(rng: np.random.Generator, height: int, width: int, *, contrast: float) -> Plane:
-    """Return noise whose amplitude falls with 1/f, as in photographs (Field 1987)."""
+def landscape(rng: np.random.Generator, height: int, width: int, *, contrast: float, slope: float = 1.6) -> Plane:
+    """Return a (height, width) picture of noise whose amplitude falls with 1/f, as in photographs (Field 1987)."""
     spectrum = np.fft.rfft2(rng.standard_normal((height, width)))
     fy, fx = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :]
     frequency = np.hypot(fy * height / width, fx)
     frequency[0, 0] = 1.0
-    picture = np.fft.irfft2(spectrum / frequency**1.6, s=(height, width))
+    picture = np.fft.irfft2(spectrum / frequency**slope, s=(height, width))
     picture *= contrast / picture.std()
     return np.clip(picture + 126, 16, 235).astype(np.uint8)
 
@@ -75,7 +75,8 @@ def _paint(plane: Plane, cx: int, cy: int, radius: int, value: int | None) -> No
     np.copyto(view, np.clip(shade, 16, 240).astype(np.uint8), where=distance < 1)
 
 
-def _frame(planes: list[Plane], n: int) -> av.VideoFrame:
+def frame_of(planes: list[Plane], n: int) -> av.VideoFrame:
+    """Return yuv420p planes as frame `n` at 30 frames a second."""
     height, width = planes[0].shape
     frame = av.VideoFrame(width, height, "yuv420p")
     for plane, data in zip(frame.planes, planes, strict=True):
@@ -86,8 +87,8 @@ def _frame(planes: list[Plane], n: int) -> av.VideoFrame:
     return frame
 
 
-def _sounds(seconds: float) -> Iterator[av.AudioFrame]:
-    """Yield a melody with a bass below it, one note every half second."""
+def sounds(seconds: float) -> Iterator[av.AudioFrame]:
+    """Yield stereo frames at 48 kHz: a melody with a bass below it, one note every half second."""
     total = round(seconds * _SAMPLE_RATE)
     for start in range(0, total, 1024):
         t = np.arange(start, min(start + 1024, total)) / _SAMPLE_RATE
