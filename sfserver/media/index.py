@@ -62,7 +62,8 @@ def read_packets(container: InputContainer, streams: tuple[Stream, ...]) -> Iter
             packet = next(packets, None)
         except av.error.MemoryError:
             raise
-        except av.error.FFmpegError:
+        except (av.error.FFmpegError, IndexError):
+            # IndexError: PyAV can't follow a stream that first shows up in the middle of the file.
             return
         if packet is None:
             return

@@ -46,8 +46,12 @@ def open_source(path: Path, limits: MediaLimits) -> Iterator[InputContainer]:
         "max_pixels": str(limits.max_pixels),
         "threads": "1",
     }
-    with media_errors():
-        # The scheme keeps a name with a colon from being read as another protocol.
-        container = av.open(f"file:{path.absolute()}", "r", options=options, metadata_errors="replace")
+    try:
+        with media_errors():
+            # The scheme keeps a name with a colon from being read as another protocol.
+            container = av.open(f"file:{path.absolute()}", "r", options=options, metadata_errors="replace")
+    except av.error.MemoryError as error:
+        # Opening takes little memory: a header that asks for more than there is was made up or damaged.
+        raise UnsupportedMediaError("its header makes no sense") from error
     with container:
         yield container
