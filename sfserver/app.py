@@ -4,7 +4,7 @@ from fastapi import FastAPI
 
 from sfserver.api import router
 from sfserver.deps import Runtime
-from sfserver.middleware import CrossOriginReads, KnownHost, RequestScope
+from sfserver.middleware import CrossOriginReads, KnownHost, RequestScope, UnreadBody
 from sfserver.playback.service import Playback
 from sfserver.problems import install_error_handlers
 from sfserver.wire.problem import Problem
@@ -29,5 +29,6 @@ def create_app(runtime: Runtime) -> FastAPI:
     # The last one added is the outermost.
     app.add_middleware(CrossOriginReads, origins=http.cors_origins)
     app.add_middleware(KnownHost, allowed_hosts=[*http.allowed_hosts, http.host])
+    app.add_middleware(UnreadBody)
     app.add_middleware(RequestScope)
     return app

@@ -1,6 +1,10 @@
 """What happens to every request before routing: its id, the check of its `Host`, headers every answer carries."""
 
+import asyncio
 import re
+from collections.abc import Callable
+from contextlib import suppress
+from urllib.parse import parse_qsl
 from uuid import uuid4
 
 import structlog
@@ -9,13 +13,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sfserver.errors import MisdirectedRequestError, NotFoundError
+from sfserver.errors import BadRequestError, MisdirectedRequestError, NotFoundError, StreamForgeError
 from sfserver.problems import problem_response
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # One path has one spelling: whatever a proxy or a file system could read in two ways is refused before routing.
 _AMBIGUOUS_PATH = re.compile(rb"%2e|%2f|%5c|%00|//|\\|/\.\.?(/|$)|\x00", re.IGNORECASE)
 
+_MAX_PARAMETERS = 32
+_DRAIN_BYTES, _DRAIN_S = 1 << 20, 2.0
 _EXPOSED_HEADERS = "Accept-Ranges, Content-Length, Content-Range, ETag, Last-Modified, X-Request-Id"
 _PREFLIGHT_HEADERS = {
     "Access-Control-Allow-Methods": "GET, HEAD",
@@ -52,27 +58,94 @@ class RequestScope:
 
 
 class KnownHost:
-    """Refuse requests for a host this server does not go by (DNS rebinding), and paths with two readings."""
+    """Refuse requests for a host this server does not go by (DNS rebinding), and addresses with two readings."""
 
     def __init__(self, app: ASGIApp, allowed_hosts: list[str]) -> None:
         self._app = app
         self._allowed = {host.lower() for host in allowed_hosts}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer 421 or 404."""
-        if scope["type"] == "http":
-            request = Request(scope)
-            if not self._is_known(request.headers.get("host", "")):
-                await problem_response(request, MisdirectedRequestError())(scope, receive, send)
-                return
-            if _AMBIGUOUS_PATH.search(scope.get("raw_path") or scope["path"].encode()):
-                await problem_response(request, NotFoundError())(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+        """Pass the request on, or answer 421, 404 or 400."""
+        error = self._judge(scope) if scope["type"] == "http" else None
+        if error is None:
+            await self._app(scope, receive, send)
+        else:
+            await problem_response(Request(scope), error)(scope, receive, send)
+
+    def _judge(self, scope: Scope) -> StreamForgeError | None:
+        if not self._is_known(Headers(scope=scope).get("host", "")):
+            return MisdirectedRequestError()
+        if _AMBIGUOUS_PATH.search(scope.get("raw_path") or scope["path"].encode()):
+            return NotFoundError()
+        if _is_ambiguous_query(scope["query_string"]):
+            return BadRequestError("a query parameter is given twice, or holds what no text does")
+        return None
 
     def _is_known(self, host: str) -> bool:
         name = re.sub(r":\d*$", "", host.lower())
         return "*" in self._allowed or name in self._allowed
+
+
+def _is_ambiguous_query(query: bytes) -> bool:
+    """Whether two readers could take the query differently: a name twice, or a NUL that ends a string for some."""
+    if b"&" not in query and b"%00" not in query:
+        return False
+    try:
+        pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=_MAX_PARAMETERS)
+    except ValueError:
+        return True
+    names = [name for name, _ in pairs]
+    return len(names) != len(set(names)) or any("\0" in text for pair in pairs for text in pair)
+
+
+class UnreadBody:
+    """Close the line after a refusal whose request is still being sent.
+
+    The answer goes first; then a little of what is still coming is taken, as a line closed over unread bytes is reset
+    and many clients then never read the answer (RFC 9112, 9.6).
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, watching how much of it is read."""
+        if scope["type"] != "http" or not _has_body(Headers(scope=scope)):
+            await self._app(scope, receive, send)
+            return
+        is_over = is_refused = False
+
+        async def watched_receive() -> Message:
+            nonlocal is_over
+            message = await receive()
+            is_over = not message.get("more_body", False)
+            return message
+
+        async def lingering_send(message: Message) -> None:
+            nonlocal is_refused
+            if message["type"] == "http.response.start":
+                is_refused = message["status"] >= 400 and not is_over
+                if is_refused:
+                    MutableHeaders(scope=message)["Connection"] = "close"
+            elif is_refused and not message.get("more_body", False):
+                await send({**message, "more_body": True})
+                await _drain(watched_receive, lambda: is_over)
+                message = {"type": "http.response.body", "body": b""}
+            await send(message)
+
+        await self._app(scope, watched_receive, lingering_send)
+
+
+def _has_body(headers: Headers) -> bool:
+    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+
+
+async def _drain(receive: Receive, is_over: Callable[[], bool]) -> None:
+    drained = 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_DRAIN_S):
+            while not is_over() and drained < _DRAIN_BYTES:
+                drained += len((await receive()).get("body", b""))
 
 
 class CrossOriginReads:

@@ -37,8 +37,10 @@ def install_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     def bug(request: Request, error: Exception) -> JSONResponse:
-        log.error("http.bug", path=request.url.path, exc_info=error)
-        return problem_response(request, StreamForgeError("this is a bug; the server's log names it"))
+        log.error("http.bug", route=getattr(request.scope.get("route"), "path", None), exc_info=error)
+        # This answer is made outside of `RequestScope`; the path itself may hold a secret.
+        headers = {"X-Request-Id": getattr(request.state, "request_id", "")}
+        return problem_response(request, StreamForgeError("this is a bug; the server's log names it"), headers)
 
 
 def problem_response(request: Request, error: StreamForgeError, headers: dict[str, str] | None = None) -> JSONResponse:

@@ -11,7 +11,7 @@ from sfserver.infra.db import Database
 if TYPE_CHECKING:
     from alembic.config import Config
 
-# The newest migration; a test compares it with the scripts. A database that is there already costs no import of Alembic.
+# The newest migration (a test compares it with the scripts). A current database costs no import of Alembic.
 HEAD = "0001"
 
 

@@ -10,11 +10,13 @@ from sfserver.infra.paging import Limit, decode_cursor, encode_cursor
 from sfserver.jobs import reading, service
 from sfserver.jobs.notify import job_topic, user_topic
 from sfserver.jobs.stream import SSE_HEADERS, EventFeed
+from sfserver.videos.service import trash_video
 from sfserver.wire.jobs import JobExplain, JobRead, JobStatus, JobStatusRead
 from sfserver.wire.page import Page
 
 router = APIRouter(tags=["jobs"])
-LastEventId = Annotated[int | None, Header(alias="Last-Event-ID")]
+# Longer numbers do not fit a database's integer.
+LastEventId = Annotated[int | None, Header(alias="Last-Event-ID", ge=0, lt=2**63)]
 
 
 class EventStream(StreamingResponse):
@@ -60,7 +62,11 @@ def explain_job(job_id: str, caller: Caller, session: ReadSession) -> JobExplain
 @router.delete("/api/jobs/{job_id}", status_code=204)
 def cancel_or_delete_job(job_id: str, caller: Caller, session: WriteSession, runtime: RuntimeDep) -> None:
     """Cancel a running job; move the video of a finished one to the trash."""
-    service.cancel_or_trash(session, runtime, reading.get_job(session, caller, job_id))
+    job = reading.get_job(session, caller, job_id)
+    if JobStatus(job.status).is_final:
+        trash_video(session, runtime, job.video_id)
+    else:
+        service.cancel_job(session, runtime, job)
 
 
 @router.get("/api/jobs/{job_id}/events", response_class=EventStream)

@@ -122,16 +122,6 @@ def cancel_job(session: Session, runtime: Runtime, job: Job) -> None:
         _end(session, runtime, job, JobStatus.CANCELLED)
 
 
-def cancel_or_trash(session: Session, runtime: Runtime, job: Job) -> None:
-    """Cancel an unfinished job; of a final one, move its video to the trash."""
-    if not JobStatus(job.status).is_final:
-        _end(session, runtime, job, JobStatus.CANCELLED)
-        return
-    video = session.get_one(Video, job.video_id)
-    if video.deleted_at is None:
-        video.deleted_at = db_now(session)
-
-
 def describe(error: StreamForgeError) -> JobError:
     """Return an error as its owner sees it."""
     return JobError(code=error.code, detail=error.detail, hint=error.hint)

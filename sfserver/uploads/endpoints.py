@@ -11,14 +11,12 @@ from sfserver.accounts.access import RuntimeDep, SignedIn
 from sfserver.deps import Runtime
 from sfserver.errors import EmptyUploadError, StreamForgeError
 from sfserver.jobs.reading import job_links
-from sfserver.problems import problem_response
 from sfserver.uploads.form import StreamedForm
 from sfserver.uploads.service import IncomingFile, check_size, declared_length, parse_fields
 from sfserver.wire.jobs import JobStatus, UploadAccepted
 
 router = APIRouter(tags=["uploads"])
 _BATCH_BYTES = 1 << 20
-_DRAIN_BYTES = 1 << 20
 _FORM_OVERHEAD_BYTES = 256 * 1024
 _FORM_SCHEMA = {
     "requestBody": {
@@ -46,16 +44,10 @@ _FORM_SCHEMA = {
 @router.post("/api/upload", status_code=201, response_model=UploadAccepted, openapi_extra=_FORM_SCHEMA)
 async def upload_video(request: Request, principal: SignedIn, runtime: RuntimeDep) -> Response:
     """Store a video and queue its processing; answered as soon as the last byte is safely stored."""
-    body = request.stream()
-    try:
-        limit = runtime.settings.limits.max_upload_bytes
-        length = declared_length(request.headers.get("content-length"))
-        check_size(max(0, length - _FORM_OVERHEAD_BYTES), limit)
-        accepted = await _receive(request.headers.get("content-type", ""), body, runtime, principal.user_id)
-    except StreamForgeError as error:
-        if "100-continue" not in request.headers.get("expect", ""):
-            await _drain(body)
-        return problem_response(request, error, headers={"Connection": "close"})
+    limit = runtime.settings.limits.max_upload_bytes
+    length = declared_length(request.headers.get("content-length"))
+    check_size(max(0, length - _FORM_OVERHEAD_BYTES), limit)
+    accepted = await _receive(request.headers.get("content-type", ""), request.stream(), runtime, principal.user_id)
     location = {"Location": accepted.links.self_}
     return Response(accepted.model_dump_json(by_alias=True), 201, location, media_type="application/json")
 
@@ -94,15 +86,3 @@ async def _batches(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             yield bytes(gathered)
             gathered.clear()
     yield bytes(gathered)
-
-
-async def _drain(body: AsyncIterator[bytes]) -> None:
-    """Take a little of what is still coming, so that most clients get to read the answer before the line closes."""
-    drained = 0
-    try:
-        async for chunk in body:
-            drained += len(chunk)
-            if drained >= _DRAIN_BYTES:
-                return
-    except (ClientDisconnect, RuntimeError):
-        return

@@ -72,7 +72,7 @@ def delete_video(
 ) -> None:
     """Move a video to the trash, or with `purge` remove everything of it for good, from the trash too."""
     if not purge:
-        service.trash_video(session, runtime, _own(session, caller, video_id))
+        service.trash_video(session, runtime, _own(session, caller, video_id).id)
         return
     try:
         video = _own(session, caller, video_id)

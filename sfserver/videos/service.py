@@ -49,13 +49,13 @@ def change_video(session: Session, runtime: Runtime, video: Video, change: Video
     announce_access_change(session, runtime)
 
 
-def trash_video(session: Session, runtime: Runtime, video: Video) -> None:
+def trash_video(session: Session, runtime: Runtime, video_id: str) -> None:
     """Make a video unreachable at once; it can be restored for `trash_days`. Its unfinished jobs are cancelled."""
-    for job in repository.jobs_of(session, video.id):
+    for job in repository.jobs_of(session, video_id):
         cancel_job(session, runtime, job)
-    if video.deleted_at is None:
+    video = repository.find_video(session, video_id)
+    if video is not None and video.deleted_at is None:
         video.deleted_at = db_now(session)
-        video.public_epoch += 1
     announce_access_change(session, runtime)
 
 
@@ -69,8 +69,8 @@ def purge_video(session: Session, runtime: Runtime, video: Video) -> None:
 
     It is in the trash first; objects go before rows, so that a crash in between leaves a row that is purged later.
     """
-    trash_video(session, runtime, video)
     video_id = video.id
+    trash_video(session, runtime, video_id)
     on_commit(session, lambda: _remove(runtime, video_id))
 
 
