@@ -5,7 +5,9 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import socket
+import sys
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -37,6 +39,9 @@ _BACKLOG = 2048
 
 def serve(settings: Settings) -> None:
     """Run until SIGINT or SIGTERM; raise `ConflictError` if another server owns the directory or the port."""
+    # uvicorn raises the signal that stopped it once more when it is done: it must unwind what is below, not kill us.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit(0))
     lock = DataDirectoryLock(settings.data_dir)
     try:
         with _listen(settings) as listener, _running(settings) as runtime:
