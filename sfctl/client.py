@@ -1,5 +1,6 @@
 """Typed client of the HTTP API: wire models in and out, every refusal a `ClientError`."""
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
@@ -175,7 +176,7 @@ def mapped_errors(url: str) -> Iterator[None]:
     except httpx.TimeoutException as error:
         raise ServerUnreachableError(url, "it took too long to answer") from error
     except (httpx.TransportError, httpx.InvalidURL) as error:
-        raise ServerUnreachableError(url, str(error) or type(error).__name__) from error
+        raise ServerUnreachableError(url, re.sub(r"^\[Errno \d+\] ", "", str(error)) or type(error).__name__) from error
 
 
 def problem_of(response: httpx.Response) -> ClientError:

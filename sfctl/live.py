@@ -149,8 +149,8 @@ class LiveClient:
             raise problem_of(response)
         return read_model(response, UploadAccepted)
 
-    async def follow(self, job_id: str, on_gap: Callable[[str], None] | None = None) -> AsyncIterator[JobEvent]:
-        """Yield the events of a job until `done`; reconnects with `Last-Event-ID` and reports each gap to `on_gap`."""
+    async def follow(self, job_id: str, on_gap: Callable[[], None] | None = None) -> AsyncIterator[JobEvent]:
+        """Yield the events of a job until `done`; reconnects with `Last-Event-ID` and tells `on_gap` of each gap."""
         last_id, failures, down_since = "", 0, None
         clock = asyncio.get_running_loop().time
         while True:
@@ -167,7 +167,7 @@ class LiveClient:
             if clock() - down_since > self._give_up_s:
                 raise ServerUnreachableError(self.url, why)
             if on_gap:
-                on_gap(why)
+                on_gap()
             await asyncio.sleep(_RETRY_S[min(failures, len(_RETRY_S) - 1)])
             failures += 1
 

@@ -92,8 +92,8 @@ async def watch_job(
 ) -> None:
     """Follow one job to its end."""
 
-    def tell_gap(why: str) -> None:
-        outcome.row.note = f"reconnecting: {why}"
+    def tell_gap() -> None:
+        outcome.row.note = "connection lost, reconnecting"
         reporter.changed(outcome.row)
 
     async for event in live.follow(outcome.job_id, tell_gap):

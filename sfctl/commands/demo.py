@@ -115,10 +115,9 @@ def _show(run: Invocation, sent: Sent, *, is_ours: bool) -> None:
     out.line(_summary(video, job))
     best = max(links.files, key=lambda file: int(file.quality.removesuffix("p")) if file.quality[0].isdigit() else 0)
     out.line()
-    out.line(f"mpv      mpv '{best.url}'")
-    out.line(f"VLC      vlc '{best.url}'")
-    out.line(f"HLS      {links.hls}")
-    out.line(f"browser  {sign_in}")
+    out.line(f"mpv, VLC  {best.url}")
+    out.line(f"HLS       {links.hls}")
+    out.line(f"browser   {sign_in}  (works once)")
     out.line()
     out.line("next:")
     for command in ("play", "explain", "download"):

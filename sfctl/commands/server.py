@@ -89,34 +89,33 @@ def is_healthy(run: Invocation, url: str) -> bool:
 
 def _serve(run: Invocation, options: ServerOptions) -> int:
     process = embedded.spawn(options)
-    with _forwarding(process):
+    with _forwarding(process) as received:
         try:
             record = embedded.wait_healthy(process, options.data_dir, lambda url: is_healthy(run, url))
             show_banner(run, record, stop="Ctrl-C")
         except ServerDiedError:
-            if process.returncode == 0:
+            if process.returncode == 0 or received:
                 return Exit.OK
             raise
         except CliError:
             process.terminate()
             raise
-        return Exit.OK if process.wait() == 0 else Exit.FAILED
+        return Exit.OK if process.wait() == 0 or received else Exit.FAILED
 
 
 @contextmanager
-def _forwarding(process: "subprocess.Popen[bytes]") -> Iterator[None]:
+def _forwarding(process: "subprocess.Popen[bytes]") -> Iterator[list[int]]:
     """Hand signals on as SIGTERM, which stops gracefully; a second Ctrl-C ends the server at once."""
-    count = 0
+    received: list[int] = []
 
     def hand_on(number: int, _frame: FrameType | None) -> None:
-        nonlocal count
-        count += number == signal.SIGINT
-        process.send_signal(signal.SIGKILL if count > 1 else signal.SIGTERM)
+        received.append(number)
+        process.send_signal(signal.SIGKILL if received.count(signal.SIGINT) > 1 else signal.SIGTERM)
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, hand_on) for number in numbers}
     try:
-        yield
+        yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
