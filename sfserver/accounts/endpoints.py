@@ -1,6 +1,6 @@
 """`/api/users/me`, `/api/auth/*` and the page behind a one-time sign-in link."""
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import BaseModel
 
@@ -34,14 +34,14 @@ def create_sign_in_link(
 
 
 @router.post("/api/auth/logout", status_code=204)
-def sign_out(principal: SignedIn, session: WriteSession, response: Response) -> None:
+def sign_out(principal: SignedIn, session: WriteSession, runtime: RuntimeDep, response: Response) -> None:
     """Revoke the token or session the caller came with; media URLs signed under it close."""
-    service.sign_out(session, principal)
+    service.sign_out(session, runtime, principal)
     response.delete_cookie(SESSION_COOKIE)
 
 
 @router.get("/sign-in/{secret}", include_in_schema=False)
-def redeem_sign_in_link(secret: str, session: WriteSession, runtime: RuntimeDep) -> RedirectResponse:
+def redeem_sign_in_link(secret: str, request: Request, session: WriteSession, runtime: RuntimeDep) -> RedirectResponse:
     """Spend a sign-in link: set the session cookie and go where the link leads."""
     access = runtime.settings.access
     issued, next_path = service.redeem_sign_in_link(session, secret, access)
@@ -51,6 +51,7 @@ def redeem_sign_in_link(secret: str, session: WriteSession, runtime: RuntimeDep)
         issued.secret,
         max_age=int(access.session_days * 86400),
         httponly=True,
+        secure=request.url.scheme == "https",
         samesite="strict",
     )
     return answer

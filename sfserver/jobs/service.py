@@ -106,6 +106,7 @@ def publish_job(session: Session, runtime: Runtime, job: Job, prefix: str, publi
         emit(session, runtime.bus, job, EventKind.PLAYABLE, PlayableEvent(job_id=job.id, video_id=video.id))
     emit(session, runtime.bus, job, EventKind.STATE, StateEvent(job_id=job.id, status=JobStatus.READY))
     emit(session, runtime.bus, job, EventKind.DONE, DoneEvent(job_id=job.id, status=JobStatus.READY))
+    _remove_work(session, runtime, job)
 
 
 def fail_job(session: Session, runtime: Runtime, job: Job, error: StreamForgeError) -> None:
@@ -133,8 +134,13 @@ def _end(session: Session, runtime: Runtime, job: Job, status: JobStatus) -> Non
     stop_running(session, runtime.bus, job)
     emit(session, runtime.bus, job, EventKind.STATE, StateEvent(job_id=job.id, status=status))
     emit(session, runtime.bus, job, EventKind.DONE, DoneEvent(job_id=job.id, status=status))
-    work = work_prefix(job.id)
-    on_commit(session, lambda: runtime.store.delete_prefix(work))
+    _remove_work(session, runtime, job)
+
+
+def _remove_work(session: Session, runtime: Runtime, job: Job) -> None:
+    """Remove what only the running job needed, after the commit; a crash in between leaves it to the sweeper."""
+    prefix = work_prefix(job.id)
+    on_commit(session, lambda: runtime.store.delete_prefix(prefix))
 
 
 def work_prefix(job_id: str) -> str:

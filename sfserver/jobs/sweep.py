@@ -28,12 +28,14 @@ def sweep(runtime: Runtime) -> None:
 def resume_after_boot(runtime: Runtime) -> None:
     """Put every running task back at once; for the owner of the data directory's lock alone.
 
-    The lock proves that whoever held these leases is dead.
+    The lock proves that whoever held these leases is dead. The loss is refunded: a power cut is nobody's fault, and
+    media that eats the machine kills its own process first (docs/adr/0007-losses-at-boot.md).
     """
     with runtime.database.write() as session:
         for task in repository.running_tasks(session):
             log.info("task.resumed", job_id=task.job_id, kind=task.kind, index=task.index)
-            _put_back(session, runtime, task)
+            task.losses -= 1
+            _make_claimable(session, task)
     remove_orphans(runtime, older_than=None)
 
 
@@ -70,6 +72,10 @@ def _put_back(session: Session, runtime: Runtime, task: Task) -> None:
         detail = f"{task.losses} workers in a row vanished while they ran this {task.kind} task"
         recording.fail_task(session, runtime, task, WorkerCrashedError(detail))
         return
+    _make_claimable(session, task)
+
+
+def _make_claimable(session: Session, task: Task) -> None:
     task.state, task.lease_until, task.ready_at = StageState.WAITING, None, db_now(session)
 
 

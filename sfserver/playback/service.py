@@ -14,7 +14,7 @@ from typing import TypeVar
 from pydantic import TypeAdapter
 from sqlalchemy.orm import Session
 
-from sfserver.accounts.service import Principal, find_grant_holder
+from sfserver.accounts.service import ACCESS_TOPIC, Principal, find_grant_holder
 from sfserver.deps import Runtime
 from sfserver.errors import NotFoundError, NotSignedInError, UnknownRenditionError, VideoNotFoundError
 from sfserver.jobs.service import find_job
@@ -24,7 +24,7 @@ from sfserver.models import Video
 from sfserver.playback.bodies import ProgressiveFile
 from sfserver.playback.ranges import Validators
 from sfserver.playback.tokens import Grant, expiry, sign, verify
-from sfserver.videos.service import ACCESS_TOPIC, find_watchable_video
+from sfserver.videos.service import find_watchable_video
 from sfserver.wire.videos import Visibility
 
 Value = TypeVar("Value")

@@ -7,7 +7,7 @@ from email.message import Message
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from sfserver.errors import BadRequestError
+from sfserver.errors import BadRequestError, EmptyUploadError
 
 _MAX_FIELDS = 32
 _MAX_FIELD_BYTES = 64 * 1024
@@ -32,7 +32,7 @@ class StreamedForm:
         kind, options = parse_options_header(content_type)
         boundary = options.get(b"boundary")
         if kind != b"multipart/form-data" or not boundary:
-            raise BadRequestError("send multipart/form-data with a form field named 'file'")
+            raise EmptyUploadError("this is not a multipart form")
         self.fields: dict[str, str] = {}
         self.file_name: str | None = None
         self._on_file_data = on_file_data

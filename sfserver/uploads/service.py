@@ -20,7 +20,7 @@ from sfserver.jobs.service import create_job
 from sfserver.models import Job, Upload, Video, new_id
 from sfserver.uploads import repository
 from sfserver.uploads.sniff import SNIFF_BYTES, may_be_video
-from sfserver.wire.videos import Visibility
+from sfserver.wire.videos import Description, Language, Title, Visibility, remove_controls
 
 _UPLOAD_LIFETIME = timedelta(hours=24)
 
@@ -28,10 +28,10 @@ _UPLOAD_LIFETIME = timedelta(hours=24)
 class UploadFields(BaseModel):
     """The text fields of an upload form."""
 
-    title: str | None = Field(default=None, max_length=300)
-    description: str = Field(default="", max_length=20_000)
+    title: Title | None = None
+    description: Description = ""
     visibility: Visibility = Visibility.PRIVATE
-    language: str | None = Field(default=None, max_length=35, pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$")
+    language: Language | None = None
     formats: str = Field(default="mp4", pattern=r"^mp4$")
 
 
@@ -75,7 +75,7 @@ class IncomingFile:
         video = Video(
             id=self.video_id,
             owner_id=self._owner_id,
-            title=(fields.title or "").strip() or default_title(name),
+            title=fields.title or default_title(name),
             description=fields.description,
             visibility=fields.visibility,
             language=fields.language,
@@ -128,7 +128,7 @@ def check_size(size_bytes: int, limit: int) -> None:
 
 def parse_fields(values: dict[str, str]) -> UploadFields:
     """Check the form's text fields; unknown ones are ignored."""
-    known = {name: value for name, value in values.items() if name in UploadFields.model_fields and value != ""}
+    known = {name: value for name, value in values.items() if name in UploadFields.model_fields and value.strip()}
     try:
         return UploadFields.model_validate(known)
     except ValidationError as error:
@@ -138,7 +138,7 @@ def parse_fields(values: dict[str, str]) -> UploadFields:
 
 def base_name(file_name: str) -> str:
     """Return the last component of what a client calls its file, whatever system it comes from."""
-    name = PureWindowsPath(PurePosixPath(file_name).name).name
+    name = PureWindowsPath(PurePosixPath(remove_controls(file_name)).name).name
     return name[:255] or "video"
 
 

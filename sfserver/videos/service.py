@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from sqlalchemy.orm import Session
 
+from sfserver.accounts.service import announce_access_change
 from sfserver.deps import Runtime
 from sfserver.errors import VideoNotFoundError
 from sfserver.infra.db import db_now, on_commit
@@ -11,9 +12,6 @@ from sfserver.jobs.service import cancel_job, work_prefix
 from sfserver.models import Video
 from sfserver.videos import repository
 from sfserver.wire.videos import VideoChange, Visibility
-
-# What closes access to anything is told here, so that answers held in memory are dropped at once.
-ACCESS_TOPIC = "access"
 
 
 def find_watchable_video(session: Session, viewer_id: str | None, video_id: str) -> Video:
@@ -81,11 +79,6 @@ def purge_expired(runtime: Runtime) -> None:
         expired = repository.trashed_before(session, before)
     for video_id in expired:
         _remove(runtime, video_id)
-
-
-def announce_access_change(session: Session, runtime: Runtime) -> None:
-    """Tell after the commit that who may watch what has changed."""
-    on_commit(session, lambda: runtime.bus.publish(ACCESS_TOPIC, {}))
 
 
 def _remove(runtime: Runtime, video_id: str) -> None:

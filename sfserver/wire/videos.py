@@ -1,9 +1,11 @@
 """Videos as clients see them."""
 
+import unicodedata
 from datetime import datetime
 from enum import StrEnum
+from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
 
 from sfserver.wire.jobs import JobStatus
 
@@ -70,13 +72,31 @@ class VideoRead(BaseModel):
     watch_url: str
 
 
-class VideoChange(BaseModel):
-    """What a client may change; what is left out stays as it is."""
+def remove_controls(text: str, keep: str = "") -> str:
+    """Drop what steers terminals or fits no database: control characters, but for those in `keep`, and surrogates."""
+    return "".join(char for char in text if char in keep or unicodedata.category(char) not in {"Cc", "Cs"})
 
-    title: str | None = Field(default=None, min_length=1, max_length=300)
-    description: str | None = Field(default=None, max_length=5000)
+
+def _clean_line(value: object) -> object:
+    return remove_controls(value).strip() if isinstance(value, str) else value
+
+
+def _clean_text(value: object) -> object:
+    return remove_controls(value, keep="\n\t") if isinstance(value, str) else value
+
+
+Title = Annotated[str, BeforeValidator(_clean_line), StringConstraints(min_length=1, max_length=300)]
+Description = Annotated[str, BeforeValidator(_clean_text), StringConstraints(max_length=20_000)]
+Language = Annotated[str, StringConstraints(max_length=35, pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$")]
+
+
+class VideoChange(BaseModel):
+    """What a client may change; what is left out stays as it is. `language` is a BCP 47 tag, null for unknown."""
+
+    title: Title | None = None
+    description: Description | None = None
     visibility: Visibility | None = None
-    language: str | None = Field(default=None, pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$", max_length=35)
+    language: Language | None = None
 
 
 class FileLink(BaseModel):

@@ -2,14 +2,18 @@
 
 import random
 import shutil
+import socket
 import struct
+import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from threading import Thread
 
 import pytest
+import uvicorn
 from httpx import Response
 
 from sfserver.accounts.service import CredentialKind, ensure_local_user, issue
@@ -209,3 +213,34 @@ def api(runtime: Runtime, rings: Counter[Queue]) -> Iterator[Api]:
     assert token is not None
     with TestClient(create_app(runtime), base_url="http://localhost", follow_redirects=False) as client:
         yield Api(runtime, client, token, rings)
+
+
+@dataclass
+class LiveServer:
+    """The same API behind a real listener; `process` and memory are the test's own."""
+
+    runtime: Runtime
+    token: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def connect(self) -> socket.socket:
+        """Return a bare connection, for what no client library would send."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout=10)
+
+
+@pytest.fixture
+def live(api: Api) -> Iterator[LiveServer]:
+    config = uvicorn.Config(create_app(api.runtime), log_config=None, access_log=False, timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        yield LiveServer(api.runtime, api.token, listener.getsockname()[1])
+        server.should_exit = True
+        thread.join(timeout=10)
