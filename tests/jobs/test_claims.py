@@ -162,6 +162,7 @@ def test_a_boot_puts_every_running_task_back_at_once(house: House) -> None:
     again = [house.must_claim(), house.must_claim()]
     assert [claim.index for claim in again] == [first.index, second.index]
     assert [claim.token for claim in again] == [2, 2]
+    assert task_of(house, first.task_id).losses == 1, "a boot is nobody's fault"
 
 
 def test_cancel_fences_running_tasks_and_tells_their_workers(house: House, finish) -> None:  # type: ignore[no-untyped-def]
