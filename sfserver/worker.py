@@ -20,6 +20,7 @@ from sfserver.media.sandbox import Sandbox, SandboxLimits
 from sfserver.models import WorkerNode, new_id
 from sfserver.settings import Settings
 from sfserver.uploads.service import sweep_expired
+from sfserver.videos.service import purge_expired
 
 log = structlog.get_logger(__name__)
 
@@ -42,6 +43,7 @@ def encode_concurrency(settings: Settings) -> int:
 def _sweep(runtime: Runtime) -> None:
     sweep.sweep(runtime)
     sweep_expired(runtime)
+    purge_expired(runtime)
 
 
 class WorkerThreads:
