@@ -22,7 +22,6 @@ from sfserver.deps import Runtime
 from sfserver.infra.db import Database, db_now
 from sfserver.infra.events import InProcessBus
 from sfserver.infra.queue import Queue
-from sfserver.infra.schema import upgrade_schema
 from sfserver.infra.storage import DirectoryStore
 from sfserver.jobs import service as jobs
 from sfserver.media.contract import PackageResult, Rational, RenditionFacts, SoundFacts
@@ -176,16 +175,6 @@ def package_result(sizes: dict[str, int], files: dict[str, bytes]) -> PackageRes
     ]
     sound = SoundFacts("mp4a.40.2", 2, 48_000, 50, 40)
     return PackageResult(sizes, renditions, 100_000, 100_000, 20.0, Rational(30, 1), audio=sound)
-
-
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a database file with the current schema; tests copy it."""
-    path = tmp_path_factory.mktemp("schema") / "streamforge.db"
-    database = Database(f"sqlite:///{path}")
-    upgrade_schema(database)
-    database.close()
-    return path
 
 
 @pytest.fixture

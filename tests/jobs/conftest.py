@@ -1,5 +1,6 @@
 """A runtime on a temporary directory whose clock can be moved and whose bell only counts."""
 
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,6 @@ from sfserver.deps import Runtime
 from sfserver.infra.db import Database, db_now
 from sfserver.infra.events import InProcessBus, Message
 from sfserver.infra.queue import Queue
-from sfserver.infra.schema import upgrade_schema
 from sfserver.infra.storage import DirectoryStore
 from sfserver.jobs import recording, service
 from sfserver.jobs.claims import Claim
@@ -120,10 +120,10 @@ def encode_result(concealed: int = 0) -> dict[str, object]:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
+def house(tmp_path: Path, empty_database: Path) -> Iterator[House]:
     settings = Settings(data_dir=tmp_path)
+    shutil.copy(empty_database, tmp_path / "streamforge.db")
     database = Database(settings.database_url)
-    upgrade_schema(database)
     bus = InProcessBus()
     made: list[House] = []
 

@@ -1,0 +1,18 @@
+"""Fixtures that all parts of the suite share."""
+
+from pathlib import Path
+
+import pytest
+
+from sfserver.infra.db import Database
+from sfserver.infra.schema import upgrade_schema
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a database file with the current schema; tests copy it, since migrating takes a second."""
+    path = tmp_path_factory.mktemp("schema") / "streamforge.db"
+    database = Database(f"sqlite:///{path}")
+    upgrade_schema(database)
+    database.close()
+    return path
