@@ -140,6 +140,7 @@ class _Watch:
     claim: Claim
     workdir: Path
     written_at: float = 0.0
+    counted_at: float = field(default_factory=time.monotonic)
     frames: dict[str, int] = field(default_factory=dict)
 
     def on_report(self, report: dict[str, Any]) -> None:
@@ -155,7 +156,8 @@ class _Watch:
         progress: dict[str, Any] = {"progress": self._share(report)}
         if frames := report.get("frames"):
             progress |= {"frames": frames, "fps": self._speeds(frames, now)}
-        self.written_at, self.frames = now, frames or {}
+        self.written_at = self.counted_at = now
+        self.frames = frames or {}
         recording.record_progress(self.runtime, self.claim, progress)
 
     def _share(self, report: dict[str, Any]) -> float:
@@ -167,7 +169,5 @@ class _Watch:
         return float(report.get("progress", 0.0))
 
     def _speeds(self, frames: dict[str, int], now: float) -> dict[str, float]:
-        if not self.written_at:
-            return {}
-        elapsed_s = now - self.written_at
+        elapsed_s = max(now - self.counted_at, 0.001)
         return {name: round((count - self.frames.get(name, 0)) / elapsed_s, 1) for name, count in frames.items()}

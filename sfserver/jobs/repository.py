@@ -50,7 +50,8 @@ def light_tasks(session: Session, job_ids: Sequence[str]) -> Sequence[Task]:
 
 def titles_of(session: Session, video_ids: Sequence[str]) -> dict[str, str]:
     """Return the titles of some videos by id."""
-    return dict(session.execute(select(Video.id, Video.title).where(Video.id.in_(video_ids))).tuples().all())
+    rows = session.execute(select(Video.id, Video.title).where(Video.id.in_(video_ids)))
+    return {video_id: title for video_id, title in rows}  # noqa: C416 - mypy knows no row as a pair
 
 
 def events_after(
