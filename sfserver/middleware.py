@@ -17,9 +17,9 @@ from sfserver.errors import BadRequestError, MisdirectedRequestError, NotFoundEr
 from sfserver.problems import problem_response
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-# One path has one spelling: whatever a proxy or a file system could read in two ways is refused before routing.
-_AMBIGUOUS_PATH = re.compile(rb"%2e|%2f|%5c|%00|//|\\|/\.\.?(/|$)|\x00", re.IGNORECASE)
-
+# One path has one spelling: whatever a proxy or a file system could read in two ways is refused before routing. No path
+# of ours holds a character of ASCII that must be escaped.
+_AMBIGUOUS_PATH = re.compile(rb"%[0-7]|%(?![0-9a-f]{2})|//|\\|/\.\.?(/|$)|[\x00-\x20]", re.IGNORECASE)
 _MAX_PARAMETERS = 32
 _DRAIN_BYTES, _DRAIN_S = 1 << 20, 2.0
 _EXPOSED_HEADERS = "Accept-Ranges, Content-Length, Content-Range, ETag, Last-Modified, X-Request-Id"

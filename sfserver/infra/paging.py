@@ -23,9 +23,12 @@ def decode_cursor(cursor: str | None) -> str | None:
     if not cursor:
         return None
     try:
-        return base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
-    except (binascii.Error, UnicodeDecodeError) as error:
+        last_id = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
+    except (binascii.Error, ValueError) as error:
         raise InvalidRequestError("the cursor is not one this server gave") from error
+    if encode_cursor(last_id) != cursor or "\0" in last_id:
+        raise InvalidRequestError("the cursor is not one this server gave")
+    return last_id
 
 
 def cut_page(rows: Sequence[Row], limit: int) -> tuple[list[Row], bool]:

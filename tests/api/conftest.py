@@ -10,9 +10,11 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Thread
 
 import pytest
+import structlog
 import uvicorn
 from httpx import Response
 
@@ -177,21 +179,35 @@ def package_result(sizes: dict[str, int], files: dict[str, bytes]) -> PackageRes
     return PackageResult(sizes, renditions, 100_000, 100_000, 20.0, Rational(30, 1), audio=sound)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def plain_log() -> None:
+    """Keep structlog from drawing tracebacks with all their variables, which takes seconds."""
+    structlog.configure(processors=[structlog.processors.format_exc_info, structlog.processors.KeyValueRenderer()])
+
+
 @pytest.fixture
 def rings() -> Counter[Queue]:
     return Counter()
 
 
 @pytest.fixture
-def runtime(tmp_path: Path, empty_database: Path, rings: Counter[Queue]) -> Iterator[Runtime]:
-    settings = Settings(data_dir=tmp_path)
-    shutil.copy(empty_database, tmp_path / "streamforge.db")
+def data_dir(tmp_path: Path) -> Iterator[Path]:
+    """Return a directory in memory where there is one: nothing here tests what a power cut leaves."""
+    memory = Path("/dev/shm")
+    with TemporaryDirectory(dir=memory if memory.is_dir() else tmp_path) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def runtime(data_dir: Path, empty_database: Path, rings: Counter[Queue]) -> Iterator[Runtime]:
+    settings = Settings(data_dir=data_dir)
+    shutil.copy(empty_database, data_dir / "streamforge.db")
     database = Database(settings.database_url)
 
     def ring(queue: Queue, times: int) -> None:
         rings[queue] += times
 
-    yield Runtime(settings, database, DirectoryStore(tmp_path), InProcessBus(), ring, b"0" * 32, "1.2.3")
+    yield Runtime(settings, database, DirectoryStore(data_dir), InProcessBus(), ring, b"0" * 32, "1.2.3")
     database.close()
 
 

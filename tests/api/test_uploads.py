@@ -61,9 +61,8 @@ def post(api: Api, body: bytes, content_type: str = "multipart/form-data; bounda
 
 
 def test_an_upload_is_stored_and_queued(api: Api) -> None:
-    answer = api.upload(
-        fields={"title": "Film", "description": "two\nlines", "visibility": "unlisted", "language": "de"}
-    )
+    fields = {"title": "Film", "description": "two\nlines", "visibility": "unlisted", "language": "de"}
+    answer = api.upload(fields=fields)
     assert answer.status_code == 201
     accepted = answer.json()
     assert answer.headers["location"] == accepted["links"]["self"] == f"/api/jobs/{accepted['job_id']}"

@@ -1,0 +1,208 @@
+"""What holds for every request: problem documents, ids, known hosts, one reading per address, other origins."""
+
+import pytest
+
+from sfserver.errors import DatabaseUnavailableError, StoreUnavailableError
+from sfserver.infra.db import db_now
+from sfserver.models import WorkerNode
+from tests.api.conftest import Api, LiveServer
+
+MUTATIONS = [
+    "/api/stream/{id}//720p",
+    "//api/stream/{id}/720p",
+    "/api//stream/{id}/720p",
+    "/api/stream/{id}/720p/",
+    "/api/stream/{id}%2f720p",
+    "/api/stream%2F{id}/720p",
+    "/api/stream/{id}/720p%00",
+    "/api/stream/{id}/720p%00.mp4",
+    "/api/stream/%2e/{id}/720p",
+    "/api/stream/%2e%2e/stream/{id}/720p",
+    "/api/stream/../stream/{id}/720p",
+    "/api/./stream/{id}/720p",
+    "/api/stream/{id}/x/../720p",
+    "/api/stream/{id}/720p/.",
+    "/api/stream/{id}/720p/..",
+    "/api/stream/{id}/..",
+    "/api/stream/{id}\\720p",
+    "/api/stream/{id}%5c720p",
+    "/api/stream/{id}/%37%32%30p",
+    "/api/stream/{id}/720p;x",
+    "/api/stream/{id}/720P",
+    "/api/stream/{id}/720p%20",
+    "/api/stream/{id}/720p?format=mp4&format=mp4",
+    "/api/stream/{id}/720p?format=mp4&%66ormat=webm",
+    "/api/stream/{id}/720p?download=1&download=0",
+    "/api/stream/{id}/720p?format=mp4%00",
+    "/API/stream/{id}/720p",
+    "/api/videos/{id}/hls/%2e%2e/hls/master.m3u8",
+    "/api/videos/{id}%2Fhls%2Fmaster.m3u8",
+    "{gate}//v/720p.mp4",
+    "{gate}/%2e%2e/1/v/720p.mp4",
+    "{gate}/../1/v/720p.mp4",
+    "{gate}/v/..%2fv/720p.mp4",
+    "{gate}/v%2f720p.mp4",
+    "{gate}/v/720p.mp4%00",
+    "{gate}/v/720p.mp4/",
+    "{gate}/v/./720p.mp4",
+    "{gate}/v//720p.mp4",
+    "{gate}/v/%37%32%30p.mp4",
+    "{gate}/file/720p.head",
+    "{gate}/file/../file/720p.mp4",
+    "{gate}/v/720p.mp4?a=1&a=2",
+    "{gate}/",
+    "{gate}",
+]
+
+
+def ask(live: LiveServer, target: str, host: str = "localhost") -> tuple[int, bytes]:
+    """Send a request line as it stands; return status and everything received."""
+    with live.connect() as line:
+        head = (
+            f"GET {target} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {live.token}\r\nConnection: close\r\n\r\n"
+        )
+        line.sendall(head.encode("latin-1"))
+        received = b"".join(iter(lambda: line.recv(65536), b""))
+    return int(received.split(b" ", 2)[1]), received
+
+
+def test_one_address_has_one_reading(api: Api, live: LiveServer) -> None:
+    made = api.publish()
+    gate = api.get(f"/api/videos/{made.video_id}/links").json()["hls"].removesuffix("/hls/master.m3u8")
+    plain = ["/api/stream/{id}/720p", "/api/stream/{id}/720p?format=mp4&download=1", "{gate}/v/720p.mp4"]
+    assert [ask(live, path.format(id=made.video_id, gate=gate))[0] for path in plain] == [200] * 3
+    for mutation in MUTATIONS:
+        status, received = ask(live, mutation.format(id=made.video_id, gate=gate))
+        assert status in {400, 404}, (mutation, status)
+        assert b"problem+json" in received or b"Invalid HTTP" in received, mutation
+
+
+@pytest.mark.parametrize(
+    ("host", "known"),
+    [
+        ("localhost", True),
+        ("localhost:8420", True),
+        ("LocalHost", True),
+        ("127.0.0.1:1", True),
+        ("[::1]:8420", True),
+        ("evil.example", False),
+        ("localhost.evil.example", False),
+        ("localhost:80@evil.example", False),
+        ("", False),
+    ],
+)
+def test_only_known_hosts_are_answered(live: LiveServer, host: str, known: bool) -> None:
+    status, received = ask(live, "/api/health", host)
+    assert status == (200 if known else 421)
+    assert known or b"unknown_host" in received
+
+
+def test_every_error_is_a_problem_document(api: Api) -> None:
+    for method, path, status, code in [
+        ("GET", "/nowhere", 404, "not_found"),
+        ("GET", "/api/health/", 404, "not_found"),
+        ("PUT", "/api/health", 405, "method_not_allowed"),
+        ("GET", "/api/jobs?limit=0", 422, "invalid_request"),
+        ("GET", "/api/jobs/x", 404, "job_not_found"),
+        ("GET", "/openapi.json", 404, "not_found"),
+    ]:
+        answer = api.client.request(method, path, headers=api.signed_in)
+        body = answer.json()
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert (answer.status_code, body["status"], body["code"]) == (status, status, code)
+        assert body["request_id"] == answer.headers["x-request-id"]
+        assert body["title"]
+        assert body["detail"]
+    assert api.client.put("/api/health").headers["allow"] == "GET"
+
+
+def test_a_bug_is_a_problem_document_too(api: Api, live: LiveServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr("sfserver.jobs.reading.list_jobs", fail)
+    status, received = ask(live, "/api/jobs")
+    assert status == 500
+    assert b"internal_error" in received
+    assert b"x-request-id" in received
+    assert b"secret" not in received
+
+
+def test_a_request_id_is_taken_over_if_it_is_harmless(api: Api) -> None:
+    assert api.get("/api/health", x_request_id="abc-1").headers["x-request-id"] == "abc-1"
+    for bad in ("a b", "x" * 65, "<script>"):
+        assert api.get("/api/health", x_request_id=bad).headers["x-request-id"] != bad
+
+
+def test_other_origins_may_read_but_not_write(api: Api) -> None:
+    made = api.publish(visibility="public")
+    path = f"/api/stream/{made.video_id}/720p"
+    answer = api.client.get(path, headers={"Origin": "http://player.example", "Range": "bytes=0-9"})
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert "Content-Range" in answer.headers["access-control-expose-headers"]
+    assert "access-control-allow-credentials" not in answer.headers
+    asked = {"Origin": "http://player.example", "Access-Control-Request-Method": "GET"}
+    preflight = api.client.options(path, headers=asked | {"Access-Control-Request-Headers": "range"})
+    assert preflight.status_code == 204
+    assert preflight.headers["access-control-allow-methods"] == "GET, HEAD"
+    assert "Range" in preflight.headers["access-control-allow-headers"]
+    written = api.client.post("/api/auth/logout", headers={"Origin": "http://player.example"})
+    assert "access-control-allow-origin" not in written.headers
+
+
+def test_everybody_hears_how_the_server_is_and_users_hear_why(api: Api) -> None:
+    everybody = api.client.get("/api/health").json()
+    assert (everybody["status"], everybody["version"]) == ("degraded", "1.2.3")
+    assert set(everybody) == {"status", "version"}
+    api.new_video()
+    with api.runtime.database.write() as session:
+        now = db_now(session)
+        session.add(WorkerNode(id="w1", host="h", capabilities=["io"], started_at=now, seen_at=now))
+    user = api.get("/api/health").json()
+    assert user["status"] == "ok"
+    assert (user["database"]["ok"], user["queue"]["ok"], user["storage"]["ok"]) == (True, True, True)
+    assert user["workers"][0]["id"] == "w1"
+    assert user["queue_depths"] == {"io": 1, "encode": 0}
+    assert user["oldest_waiting_s"] >= 0
+
+
+def test_without_store_the_server_is_down(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise StoreUnavailableError("disk is full")
+
+    monkeypatch.setattr(api.runtime.store, "ping", fail)
+    answer = api.get("/api/health")
+    assert (answer.status_code, answer.json()["status"]) == (503, "down")
+    assert answer.json()["storage"] == {"ok": False, "detail": "disk is full"}
+
+
+def test_without_database_the_server_is_down(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise DatabaseUnavailableError("gone")
+
+    monkeypatch.setattr(api.runtime.database, "read", fail)
+    answer = api.client.get("/api/health")
+    assert (answer.status_code, answer.json()["status"]) == (503, "down")
+    assert api.get("/api/jobs").json()["code"] == "database_unavailable"
+
+
+@pytest.mark.parametrize("path", ["/", "/watch/01900000-0000-7000-8000-000000000000", "/static/watch.js"])
+def test_pages_hold_no_data_and_run_nothing_foreign(api: Api, path: str) -> None:
+    answer = api.client.get(path)
+    policy = answer.headers["content-security-policy"]
+    assert answer.status_code == 200
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "<script>" not in answer.text
+    assert "innerHTML" not in answer.text
+    assert " style=" not in answer.text
+
+
+def test_pages_load_what_exists(api: Api) -> None:
+    import re
+
+    for page in ("/", "/watch/x", "/static/library.js", "/static/watch.js"):
+        for asset in re.findall(r'"(/static/[^"]+)"', api.client.get(page).text):
+            assert api.client.get(asset).status_code == 200
+    assert api.client.get("/static/endpoints.py").status_code == 404
+    assert api.client.get("/static/..%2fendpoints.py").status_code == 404
