@@ -57,7 +57,7 @@ test: setup-dev ## Run the whole suite, notebooks included
 	@$(BIN)/python -m pytest
 
 check: lint ## Before every commit: format, lint, types, contracts and the quick tests
-	@$(BIN)/python -m pytest -q tests -m "not prove and not slow" --ignore=tests/integration
+	@$(BIN)/python -m pytest -q tests -m "not prove and not slow" $(addprefix --ignore=tests/,api integration promises)
 
 lint: setup-dev ## Check format, style, types and import contracts
 	@$(BIN)/ruff format --check .
@@ -79,8 +79,8 @@ lock: setup-dev ## Compile constraints.txt anew from pyproject.toml
 bench: setup-dev ## Measure transcoding, serving and uploading
 	@set -e; for script in bench/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 
-prove: setup-dev ## Run the long proofs of the promises (hours)
-	@$(BIN)/python -m pytest -m prove
+prove: setup-dev ## Run the long proofs of the promises (hours) and print what held (SF_PROVE_SEED=n repeats a run)
+	@$(BIN)/python -m pytest -q -m prove -o faulthandler_timeout=0 tests
 
 lab: setup-dev ## Open the notebooks in JupyterLab
 	@$(BIN)/jupyter lab notebooks

@@ -21,11 +21,12 @@ _ANALYZE_US = 10_000_000
 def media_errors() -> Iterator[None]:
     """Turn FFmpeg's errors into `UnsupportedMediaError`.
 
-    No memory, or a file that is not there or not ours to read, is not the upload's fault: those pass as they are.
+    No memory, a file that is not there or not ours to read, or an encoder that gives up (which is how x264 says that
+    it has no memory) is not the upload's fault: those pass as they are.
     """
     try:
         yield
-    except (av.error.MemoryError, av.error.FileNotFoundError, av.error.PermissionError):
+    except (av.error.MemoryError, av.error.FileNotFoundError, av.error.PermissionError, av.error.ExternalError):
         raise
     except av.error.FFmpegError as error:
         raise UnsupportedMediaError(f"cannot be read as video: {error.strerror}") from error

@@ -98,3 +98,8 @@ def test_errors_of_the_media_library_become_ours() -> None:
 def test_running_out_of_memory_is_not_the_uploads_fault() -> None:
     with pytest.raises(MemoryError), media_errors():
         raise av.error.MemoryError(errno.ENOMEM, "no memory")
+
+
+def test_an_encoder_that_gives_up_is_not_the_uploads_fault() -> None:
+    with pytest.raises(av.error.ExternalError), media_errors():
+        raise av.error.ExternalError(-542398533, "Generic error in an external library")
