@@ -77,7 +77,7 @@ lock: setup-dev ## Compile constraints.txt anew from pyproject.toml
 	  --no-emit-index-url --no-emit-find-links --output-file constraints.txt pyproject.toml
 
 bench: setup-dev ## Measure transcoding, serving and uploading
-	@set -e; for script in bench/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+	@$(BIN)/python -m bench
 
 prove: setup-dev ## Run the long proofs of the promises (hours) and print what held (SF_PROVE_SEED=n repeats a run)
 	@$(BIN)/python -m pytest -q -m prove -o faulthandler_timeout=0 tests
