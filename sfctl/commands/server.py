@@ -32,10 +32,13 @@ app = command_app()
 def up(
     ctx: typer.Context,
     *,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8420,
+    host: Annotated[str, typer.Option(envvar="SF_HTTP__HOST", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, envvar="SF_HTTP__PORT", help="Port to listen on; 0 takes a free one.")
+    ] = 8420,
     concurrency: Annotated[
-        int | None, typer.Option(min=1, help="Encode tasks at once; default is half the cores.")
+        int | None,
+        typer.Option(min=1, envvar="SF_WORKER__CONCURRENCY", help="Encode tasks at once; default is half the cores."),
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Leave it running in the background.")] = False,
 ) -> None:
