@@ -11,5 +11,6 @@ from sfserver.videos.endpoints import router as videos
 from sfserver.web.endpoints import router as web
 
 router = APIRouter()
-for part in (uploads, jobs, videos, playback, accounts, health, web):
+# Routes are tried in order: what players ask for many times a second comes first.
+for part in (playback, jobs, uploads, videos, accounts, health, web):
     router.include_router(part)

@@ -129,10 +129,8 @@ async def open_media_gate(token: str, video_id: str, generation: str, path: str,
     if not _GENERATION.fullmatch(generation):
         raise NotFoundError
     key = (token, video_id, generation)
-    published = playback.recall(key, Publication)
-    if published is None:
-        ask = partial(playback.admit_token, token, video_id, int(generation))
-        published = await run_in_threadpool(playback.remember, key, ask)
+    ask = partial(playback.admit_token, token, video_id, int(generation))
+    published = await playback.admit(key, Publication, ask)
     shared = "public" if token.startswith("p-") else "private"
     if path == "hls/master.m3u8":
         return _text(master_playlist(published.package, language=published.language), PLAYLIST, f"{shared}, {_SOON}")
@@ -157,8 +155,7 @@ async def _admit(
         with playback.runtime.database.read() as session:
             return admit(find_watchable(session, viewer_id, video_or_job_id), viewer_id)
 
-    known = playback.recall(key, kind)
-    return known if known is not None else await run_in_threadpool(playback.remember, key, ask)
+    return await playback.admit(key, kind, ask)
 
 
 async def _media_answer(playback: Playback, published: Publication, path: str, shared: str) -> Response:

@@ -4,15 +4,17 @@ Answers are remembered for seconds, so that a seeking player costs no query. Wha
 access (sign-out, deletion, visibility) is published on `ACCESS_TOPIC` and empties the memory at once.
 """
 
+import asyncio
 import hashlib
 import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
 
 from sfserver.accounts.service import ACCESS_TOPIC, Principal, find_grant_holder
 from sfserver.deps import Runtime
@@ -134,21 +136,36 @@ class Playback:
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
         self._admitted: dict[Hashable, tuple[float, object]] = {}
+        self._asking: dict[Hashable, asyncio.Future[Any]] = {}
         self._layouts: dict[tuple[str, str], ProgressiveFile] = {}
-        runtime.bus.subscribe(ACCESS_TOPIC, lambda _message: self._admitted.clear())
+        runtime.bus.subscribe(ACCESS_TOPIC, lambda _message: self._forget())
 
-    def recall(self, key: Hashable, kind: type[Value]) -> Value | None:
-        """Return what was admitted under `key` moments ago, or None."""
+    async def admit(self, key: Hashable, kind: type[Value], ask: Callable[[], Value]) -> Value:
+        """Return what was admitted under `key` moments ago, else `ask()` on a thread, once for all who wait for it.
+
+        Refusals are raised and not remembered.
+        """
         until, value = self._admitted.get(key, (0.0, None))
-        return value if isinstance(value, kind) and time.monotonic() < until else None
+        if isinstance(value, kind) and time.monotonic() < until:
+            return value
+        asking = self._asking.get(key)
+        if asking is None:
+            asking = self._asking[key] = asyncio.ensure_future(run_in_threadpool(ask))
+            asking.add_done_callback(lambda done: self._remember(key, done))
+        answer: Value = await asyncio.shield(asking)
+        return answer
 
-    def remember(self, key: Hashable, admit: Callable[[], Value]) -> Value:
-        """Return `admit()` and remember it; refusals are not remembered."""
-        value = admit()
+    def _remember(self, key: Hashable, done: "asyncio.Future[Any]") -> None:
+        # What was closed while the question was out must not be remembered: `_forget` has taken the key away.
+        if self._asking.pop(key, None) is not done or done.cancelled() or done.exception() is not None:
+            return
         if len(self._admitted) >= _MAX_REMEMBERED:
             self._admitted.clear()
-        self._admitted[key] = (time.monotonic() + self.runtime.settings.access.grant_cache_s, value)
-        return value
+        self._admitted[key] = (time.monotonic() + self.runtime.settings.access.grant_cache_s, done.result())
+
+    def _forget(self) -> None:
+        self._asking.clear()
+        self._admitted.clear()
 
     def admit_token(self, token: str, video_id: str, generation: int) -> Publication:
         """Return what a signed URL opens.
