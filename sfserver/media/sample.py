@@ -17,7 +17,7 @@ _NOTES_HZ = (261.6, 329.6, 392.0, 523.3, 440.0, 392.0, 329.6, 293.7)
 def make_sample(path: Path, *, seconds: float, width: int = 1920, height: int = 1080, seed: int = 7) -> None:
     """Write an MP4 (H.264 and AAC, 30 frames a second) of `seconds`; the same arguments give the same picture."""
     with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as container:
-        video = container.add_stream("libx264", rate=_FPS, options={"preset": "superfast", "crf": "20"})
+        video = container.add_stream("libx264", rate=_FPS, options={"preset": "ultrafast", "crf": "23"})
         video.width, video.height, video.pix_fmt = width, height, "yuv420p"
         audio = container.add_stream("aac", rate=_SAMPLE_RATE, layout="stereo")
         for picture in _pictures(round(seconds * _FPS), width, height, seed):
