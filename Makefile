@@ -79,7 +79,7 @@ lock: setup-dev ## Compile constraints.txt anew from pyproject.toml
 bench: setup-dev ## Measure transcoding, serving and uploading
 	@$(BIN)/python -m bench
 
-prove: setup-dev ## Run the long proofs of the promises (hours) and print what held (SF_PROVE_SEED=n repeats a run)
+prove: setup-dev ## Run the long proofs of the promises (hours) and print what held (SF_PROVE_SEED=n repeats, SF_PROVE_SCALE=0.1 shortens)
 	@$(BIN)/python -m pytest -q -m prove -o faulthandler_timeout=0 tests
 
 lab: setup-dev ## Open the notebooks in JupyterLab

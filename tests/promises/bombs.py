@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-import av
-
 from tests.media.clips import Clip, box, make_clip
 from tests.promises.hostile_containers import text_avi
 

@@ -14,7 +14,7 @@ _CONCAT = "ffconcat version 1.0\nfile {target}\n"
 
 
 def carriers(folder: Path, canary: Path, url: str) -> dict[str, bytes]:
-    """Return containers with a real picture that name `canary` or `url`; reading the picture is fine, following isn't."""
+    """Return containers with a real picture that name `canary` or `url`: reading them is fine, following is not."""
     plain = make_clip(folder / "plain.mov", Clip(frames=5, options={"preset": "ultrafast"}), format="mov").read_bytes()
     made = {}
     for target in (str(canary), canary.name, f"../in/{canary.name}", url):

@@ -13,6 +13,7 @@ import pytest
 from sfserver.errors import StreamForgeError
 
 SEED_VARIABLE = "SF_PROVE_SEED"
+SCALE_VARIABLE = "SF_PROVE_SCALE"
 _FIXED_SEED = 20_261
 
 
@@ -81,6 +82,7 @@ def choose_seed(*, proving: bool) -> int:
 
 
 def sizes(small: int, full: int) -> Callable[..., object]:
-    """Run a test with `size` = `small` in `make test` and `full` in `make prove`."""
+    """Run a test with `size` = `small` in `make test` and `full`, scaled as asked for, in `make prove`."""
+    full = max(small, round(full * float(os.environ.get(SCALE_VARIABLE, "1"))))
     forms = [pytest.param(small, id="small"), pytest.param(full, id="full", marks=pytest.mark.prove)]
     return pytest.mark.parametrize("size", forms)
