@@ -18,11 +18,11 @@ class Box:
     tuning: str
 
 
-# What the settings cost and bring is measured in bench/transcode: superfast with its missing rate-control tools
-# (macroblock tree, 20 frames of lookahead, adaptive quantisation 2) switched back on beats veryfast on big pictures;
-# on the small one a slower preset is cheap.
-_BIG = "mbtree=1:rc-lookahead=20:weightp=1:aq-mode=2:subme=2"
-_SMALL = "rc-lookahead=20:aq-mode=2"
+# Why these (docs/adr/0006-encoder-settings.md, measured by bench/transcode): superfast with the tools it lacks most
+# switched back on (macroblock tree over 20 frames of lookahead, quarter-pixel refinement, 8x8 partitions) costs two
+# thirds of veryfast on big pictures and looks as good at the same size; on the small one a slower preset is cheap.
+_BIG = "mbtree=1:rc-lookahead=20:weightp=1:aq-mode=1:subme=2:partitions=i4x4,i8x8,p8x8"
+_SMALL = "rc-lookahead=20:aq-mode=1"
 
 BOXES = (
     Box("1080p", 1920, 1080, 5_000_000, "superfast", _BIG),
