@@ -16,7 +16,7 @@ from sfserver.uploads.service import IncomingFile, check_size, declared_length, 
 from sfserver.wire.jobs import JobStatus, UploadAccepted
 
 router = APIRouter(tags=["uploads"])
-_BATCH_BYTES = 1 << 20
+_BATCH_BYTES, _MOST_BYTES = 1 << 20, 4 << 20
 _FORM_OVERHEAD_BYTES = 256 * 1024
 _FORM_SCHEMA = {
     "requestBody": {
@@ -53,12 +53,11 @@ async def upload_video(request: Request, principal: SignedIn, runtime: RuntimeDe
 
 
 async def _receive(content_type: str, body: AsyncIterator[bytes], runtime: Runtime, owner_id: str) -> UploadAccepted:
-    """Parse and store the body in batches, on a thread; leave nothing behind unless it is accepted whole."""
+    """Parse and store the body; leave nothing behind unless it is accepted whole."""
     incoming = await run_in_threadpool(IncomingFile, runtime, owner_id)
     try:
         form = StreamedForm(content_type, incoming.write)
-        async for batch in _batches(body):
-            await run_in_threadpool(form.feed, batch)
+        await _store(form, body)
         return await run_in_threadpool(_accept, form, incoming, runtime)
     except (StreamForgeError, ClientDisconnect, asyncio.CancelledError):
         await asyncio.shield(run_in_threadpool(incoming.abort))
@@ -77,12 +76,21 @@ def _accept(form: StreamedForm, incoming: IncomingFile, runtime: Runtime) -> Upl
         return UploadAccepted(job_id=job.id, video_id=job.video_id, status=JobStatus.QUEUED, links=links)
 
 
-async def _batches(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Gather the server's small reads, so that a thread is asked once a MiB."""
-    gathered = bytearray()
-    async for chunk in body:
-        gathered += chunk
-        if len(gathered) >= _BATCH_BYTES:
-            yield bytes(gathered)
-            gathered.clear()
-    yield bytes(gathered)
+async def _store(form: StreamedForm, body: AsyncIterator[bytes]) -> None:
+    """Parse and store the body on a thread while its next bytes arrive: a MiB at a time, more while it is busy."""
+    gathered, storing = bytearray(), None
+    try:
+        async for chunk in body:
+            gathered += chunk
+            if len(gathered) >= (_BATCH_BYTES if storing is None or storing.done() else _MOST_BYTES):
+                if storing is not None:
+                    await storing
+                storing = asyncio.create_task(run_in_threadpool(form.feed, bytes(gathered)))
+                gathered.clear()
+    finally:
+        # Whatever happened, nobody may write any more when this is left.
+        if storing is not None:
+            await asyncio.shield(asyncio.wait({storing}))
+    if storing is not None:
+        await storing
+    await run_in_threadpool(form.feed, bytes(gathered))
