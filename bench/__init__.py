@@ -1,0 +1,1 @@
+"""Measure transcoding, serving and uploading: `python -m bench`."""
