@@ -72,8 +72,9 @@ def _accept(form: StreamedForm, incoming: IncomingFile, runtime: Runtime) -> Upl
     incoming.seal()
     with runtime.database.write() as session:
         job = incoming.accept(session, form.file_name, fields)
-        links = job_links(job.id, job.video_id)
-        return UploadAccepted(job_id=job.id, video_id=job.video_id, status=JobStatus.QUEUED, links=links)
+    incoming.is_accepted = True
+    links = job_links(job.id, job.video_id)
+    return UploadAccepted(job_id=job.id, video_id=job.video_id, status=JobStatus.QUEUED, links=links)
 
 
 async def _store(form: StreamedForm, body: AsyncIterator[bytes]) -> None:

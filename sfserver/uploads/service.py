@@ -39,11 +39,12 @@ class IncomingFile:
     """One upload while it streams: stored, hashed, counted and judged byte by byte, with constant memory."""
 
     def __init__(self, runtime: Runtime, owner_id: str) -> None:
-        self._runtime, self._owner_id = runtime, owner_id
+        self.runtime, self._owner_id = runtime, owner_id
         self._limit = runtime.settings.limits.max_upload_bytes
         self._hash = hashlib.sha256()
         self._head = bytearray()
         self.size_bytes = 0
+        self.is_accepted = False
         self.video_id = new_id()
         self.upload_id = new_id()
         self.key = f"source/{self.video_id}/{self.upload_id}"
@@ -90,13 +91,15 @@ class IncomingFile:
         session.flush()
         upload = session.get_one(Upload, self.upload_id)
         upload.video_id, upload.received_bytes = video.id, self.size_bytes
-        return create_job(session, self._runtime, video, fields.formats)
+        return create_job(session, self.runtime, video, fields.formats)
 
     def abort(self) -> None:
-        """Leave nothing of an upload that was refused or cut off."""
+        """Leave nothing of an upload that was refused or cut off; one whose job is queued stays, heard or not."""
+        if self.is_accepted:
+            return
         self._writer.abort()
-        self._runtime.store.delete(self.key)
-        with self._runtime.database.write() as session:
+        self.runtime.store.delete(self.key)
+        with self.runtime.database.write() as session:
             forget(session, self.upload_id)
 
     def _judge_head(self) -> None:
@@ -105,7 +108,7 @@ class IncomingFile:
 
     def _remember(self) -> None:
         """Note the upload before its first byte, so that a sweep finds what a crash leaves."""
-        with self._runtime.database.write() as session:
+        with self.runtime.database.write() as session:
             now = db_now(session)
             session.add(
                 Upload(

@@ -1,0 +1,51 @@
+"""One upload at the function level: an accepted one cannot be aborted away."""
+
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+
+from sfserver.deps import Runtime
+from sfserver.infra.db import Database, db_now
+from sfserver.infra.events import InProcessBus
+from sfserver.infra.storage import DirectoryStore
+from sfserver.models import Upload, User
+from sfserver.settings import Settings
+from sfserver.uploads.service import IncomingFile, UploadFields, sweep_expired
+
+DATA = b"\x1a\x45\xdf\xa3" + random.Random(3).randbytes(9000)
+
+
+@pytest.fixture
+def incoming(tmp_path: Path, empty_database: Path) -> IncomingFile:
+    settings = Settings(data_dir=tmp_path)
+    shutil.copy(empty_database, tmp_path / "streamforge.db")
+    database = Database(settings.database_url)
+    store = DirectoryStore(tmp_path)
+    runtime = Runtime(settings, database, store, InProcessBus(), lambda queue, times: None, b"k", "0")
+    with database.write() as session:
+        session.add(User(id="me", name="local", created_at=db_now(session)))
+    incoming = IncomingFile(runtime, "me")
+    incoming.write(DATA)
+    return incoming
+
+
+def test_an_upload_cut_off_leaves_neither_bytes_nor_note(incoming: IncomingFile) -> None:
+    incoming.abort()
+    runtime = incoming.runtime
+    with runtime.database.read() as session:
+        assert session.query(Upload).all() == []
+    assert not [path for path in runtime.settings.data_dir.rglob("*") if path.is_file() and path.suffix == ""]
+
+
+def test_an_accepted_upload_survives_a_client_that_went_away(incoming: IncomingFile) -> None:
+    incoming.seal()
+    with incoming.runtime.database.write() as session:
+        incoming.accept(session, "a.mkv", UploadFields())
+    incoming.is_accepted = True
+    incoming.abort()
+    sweep_expired(incoming.runtime, all_unfinished=True)
+    reader = incoming.runtime.store.open(incoming.key)
+    assert reader.read(0, len(DATA) + 1) == DATA
+    reader.close()
