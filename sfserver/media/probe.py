@@ -3,6 +3,7 @@
 from fractions import Fraction
 from pathlib import Path
 
+import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.stream import Disposition, Stream
@@ -41,7 +42,7 @@ def probe(source: Path, workdir: Path, limits: MediaLimits, report: Report) -> P
     """
     with open_source(source, limits) as container, media_errors():
         video, audio = choose_streams(container, limits)
-        index = scan_packets(container, video, audio, limits, report)
+        index = _scan(container, (video, audio), limits, report)
         _check_times(index, video, limits)
     with open_source(source, limits) as container, media_errors():
         video, audio = choose_streams(container, limits)
@@ -53,6 +54,16 @@ def probe(source: Path, workdir: Path, limits: MediaLimits, report: Report) -> P
         warnings = _judge_length(facts, video, index)
         plan = _make_plan(facts, (video, audio), index, grid, plan_picture(frame, sequential))
     return ProbeResult(facts, plan, write_index(grid, index, sequential, workdir), warnings)
+
+
+def _scan(
+    container: InputContainer, streams: tuple[VideoStream, AudioStream | None], limits: MediaLimits, report: Report
+) -> PacketIndex:
+    try:
+        return scan_packets(container, *streams, limits, report)
+    except av.error.MemoryError as error:
+        # Demuxing takes little memory: tables that ask for more than there is were made up or damaged.
+        raise UnsupportedMediaError("its tables make no sense") from error
 
 
 def choose_streams(container: InputContainer, limits: MediaLimits) -> tuple[VideoStream, AudioStream | None]:

@@ -129,3 +129,14 @@ def test_an_index_that_was_cut_off_is_unsupported(tmp_path: Path) -> None:
 def test_a_frame_is_a_whole_number_of_ticks(fps: Fraction, timescale: int) -> None:
     assert track_timescale(fps) == timescale
     assert timescale / fps == timescale // fps
+
+
+def test_a_table_that_asks_for_more_memory_than_there_is_was_made_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask_for_too_much(*_: object) -> None:
+        raise av.error.MemoryError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr("sfserver.media.probe.scan_packets", ask_for_too_much)
+    with pytest.raises(UnsupportedMediaError, match="tables make no sense"):
+        probe_clip(tmp_path, Clip(frames=5, options=FAST))
