@@ -4,11 +4,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query
 from fastapi.responses import StreamingResponse
+from pydantic import AwareDatetime
 
 from sfserver.accounts.access import Caller, ReadSession, RuntimeDep, SignedIn, WriteSession
 from sfserver.infra.paging import Limit, decode_cursor, encode_cursor
 from sfserver.jobs import reading, service
 from sfserver.jobs.notify import job_topic, user_topic
+from sfserver.jobs.repository import JobFilter
 from sfserver.jobs.stream import SSE_HEADERS, EventFeed
 from sfserver.videos.service import trash_video
 from sfserver.wire.jobs import JobExplain, JobRead, JobStatus, JobStatusRead
@@ -34,10 +36,11 @@ def list_jobs(
     cursor: str | None = None,
     status: Annotated[JobStatus | None, Query()] = None,
     video: str | None = None,
+    since: AwareDatetime | None = None,
 ) -> Page[JobRead]:
     """List my jobs, newest first."""
-    after = decode_cursor(cursor)
-    jobs, last = reading.list_jobs(session, principal.user_id, limit=limit, after=after, status=status, video=video)
+    wanted = JobFilter(status, video, since)
+    jobs, last = reading.list_jobs(session, principal.user_id, wanted, limit=limit, after=decode_cursor(cursor))
     return Page(items=jobs, next_cursor=encode_cursor(last) if last else None)
 
 

@@ -14,6 +14,7 @@ from sfserver.infra.paging import cut_page
 from sfserver.infra.queue import Queue
 from sfserver.jobs import repository
 from sfserver.jobs.progress import STAGES, JobProgress, TaskProgress, estimate_eta_s, rung_speed, summarise
+from sfserver.jobs.repository import JobFilter
 from sfserver.models import Job, Task, Video
 from sfserver.wire.jobs import (
     JobError,
@@ -41,17 +42,10 @@ def get_job(session: Session, caller: Principal | None, job_id: str) -> Job:
 
 
 def list_jobs(
-    session: Session,
-    owner_id: str,
-    *,
-    limit: int,
-    after: str | None,
-    status: str | None = None,
-    video: str | None = None,
+    session: Session, owner_id: str, wanted: JobFilter, *, limit: int, after: str | None
 ) -> tuple[list[JobRead], str | None]:
     """Return a page of this owner's jobs, newest first, and the id after which the next page begins."""
-    rows = repository.page_of_jobs(session, owner_id, limit=limit + 1, after=after, status=status, video=video)
-    jobs, more = cut_page(rows, limit)
+    jobs, more = cut_page(repository.page_of_jobs(session, owner_id, wanted, limit=limit + 1, after=after), limit)
     return read_jobs(session, jobs), jobs[-1].id if more else None
 
 

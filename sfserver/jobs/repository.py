@@ -1,6 +1,7 @@
 """All SQL about jobs and tasks. Every write to a running task is fenced by its token."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -22,17 +23,26 @@ def find_job(session: Session, job_id: str) -> Job | None:
     return session.get(Job, job_id)
 
 
-def page_of_jobs(
-    session: Session, owner_id: str, *, limit: int, after: str | None, status: str | None, video: str | None
-) -> Sequence[Job]:
+@dataclass(frozen=True)
+class JobFilter:
+    """Which of an owner's jobs; `since` is the earliest time of their making."""
+
+    status: str | None = None
+    video_id: str | None = None
+    since: datetime | None = None
+
+
+def page_of_jobs(session: Session, owner_id: str, wanted: JobFilter, *, limit: int, after: str | None) -> Sequence[Job]:
     """Return up to `limit` jobs of an owner, newest first, that come after the id `after`."""
     query = select(Job).where(Job.owner_id == owner_id).order_by(Job.id.desc()).limit(limit)
     if after is not None:
         query = query.where(Job.id < after)
-    if status is not None:
-        query = query.where(Job.status == status)
-    if video is not None:
-        query = query.where(Job.video_id == video)
+    if wanted.status is not None:
+        query = query.where(Job.status == wanted.status)
+    if wanted.video_id is not None:
+        query = query.where(Job.video_id == wanted.video_id)
+    if wanted.since is not None:
+        query = query.where(Job.created_at >= wanted.since)
     return session.scalars(query).all()
 
 

@@ -32,7 +32,7 @@ from sfserver.wire.videos import Visibility
 Value = TypeVar("Value")
 _PACKAGE = TypeAdapter(PackageResult)
 _MAX_REMEMBERED = 1024
-_MAX_LAYOUTS = 256
+_MAX_LAYOUTS = 64
 
 
 @dataclass(frozen=True)

@@ -60,11 +60,10 @@ def find_page(
     falling = sort in {VideoSort.NEWEST, VideoSort.TITLE_REVERSED}
     if after is not None:
         last = aliased(Video)
-        edge = func.lower(last.title) if order is not Video.id else last.id
-        key = select(edge).where(last.id == after).scalar_subquery()
-        beyond = order < key if falling else order > key
         later_id = Video.id < after if falling else Video.id > after
-        query = query.where(beyond | and_(order == key, later_id))
+        key = select(func.lower(last.title)).where(last.id == after).scalar_subquery()
+        beyond = order < key if falling else order > key
+        query = query.where(later_id if order is Video.id else beyond | and_(order == key, later_id))
     ordering = (order.desc(), Video.id.desc()) if falling else (order, Video.id)
     rows = session.execute(query.order_by(*ordering).limit(limit))
     return [VideoRow(video, job_id, status) for video, job_id, status in rows]

@@ -157,6 +157,9 @@ def test_jobs_are_listed_by_status_and_video(api: Api) -> None:
     ready, queued = api.publish(), api.new_video(title="other")
     assert [job["id"] for job in api.get("/api/jobs?status=ready").json()["items"]] == [ready.job_id]
     assert [job["id"] for job in api.get(f"/api/jobs?video={queued.video_id}").json()["items"]] == [queued.job_id]
+    made_at = api.get(f"/api/jobs/{queued.job_id}").json()["created_at"]
+    assert [job["id"] for job in api.get(f"/api/jobs?since={made_at}").json()["items"]] == [queued.job_id]
+    assert api.get("/api/jobs?since=2026-01-01T00:00:00").json()["code"] == "invalid_request"
     assert api.get("/api/jobs?status=nonsense").json()["code"] == "invalid_request"
     assert api.get("/api/jobs?cursor=%21").json()["code"] == "invalid_request"
 

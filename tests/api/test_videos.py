@@ -65,6 +65,14 @@ def test_equal_titles_are_not_lost_between_pages(api: Api) -> None:
     assert [video["id"] for video in first["items"] + second["items"]] == made
 
 
+def test_a_page_goes_on_where_a_deleted_video_was(api: Api) -> None:
+    for title in "abc":
+        api.new_video(title=title)
+    first = api.get("/api/videos?limit=1").json()
+    api.client.delete(f"/api/videos/{first['items'][0]['id']}?purge=1", headers=api.signed_in)
+    assert titles(api, f"?cursor={first['next_cursor']}") == ["b", "a"]
+
+
 def test_the_library_is_searched_and_filtered(api: Api) -> None:
     red, blue = api.publish(title="100% Red"), api.new_video(title="Blue", visibility="public")
     change(api, blue.video_id, description="not a red one")
