@@ -148,7 +148,8 @@ class _Watch:
         if "part" in report:
             part = report["part"]
             key = stages.keep_part(self.runtime, self.claim, part, self.workdir)
-            recording.record_part(self.runtime, self.claim, report["index"], key, part)
+            if not recording.record_part(self.runtime, self.claim, report["index"], key, part):
+                self.runtime.store.delete(key)
             return
         now = time.monotonic()
         if now - self.written_at < _PROGRESS_EVERY_S:

@@ -42,6 +42,8 @@ def create_job(session: Session, runtime: Runtime, video: Video, formats: str) -
         warnings=[],
         created_at=db_now(session),
     )
+    if "webm" in formats:
+        add_warnings(job, [MediaWarning("webm_not_made", "this version makes MP4 alone; WebM was asked for too")])
     session.add(job)
     session.flush()
     emit(session, runtime.bus, job, EventKind.STATE, StateEvent(job_id=job.id, status=JobStatus.QUEUED))

@@ -32,7 +32,7 @@ _FORM_SCHEMA = {
                         "description": {"type": "string", "maxLength": 20000},
                         "visibility": {"type": "string", "enum": ["public", "unlisted", "private"]},
                         "language": {"type": "string"},
-                        "formats": {"type": "string", "enum": ["mp4"]},
+                        "formats": {"type": "string", "enum": ["mp4", "mp4,webm"]},
                     },
                 }
             }

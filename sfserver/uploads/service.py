@@ -32,7 +32,7 @@ class UploadFields(BaseModel):
     description: Description = ""
     visibility: Visibility = Visibility.PRIVATE
     language: Language | None = None
-    formats: str = Field(default="mp4", pattern=r"^mp4$")
+    formats: str = Field(default="mp4", pattern=r"^mp4(,webm)?$")
 
 
 class IncomingFile:

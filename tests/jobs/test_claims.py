@@ -9,7 +9,7 @@ from sfserver.errors import DamagedMediaError, StoreUnavailableError
 from sfserver.infra.db import db_now
 from sfserver.infra.queue import Queue
 from sfserver.jobs import recording, service, sweep
-from sfserver.models import Job, Task
+from sfserver.models import Job, Task, Video
 from sfserver.wire.jobs import JobStatus, StageState
 from tests.jobs.conftest import RUN, House, encode_result
 
@@ -251,3 +251,10 @@ def test_orphans_of_finished_jobs_go_and_published_files_stay(house: House) -> N
     for gone in (f"{claim.prefix}/x", f"{lost.publish_prefix}/v/360p.mp4"):
         with pytest.raises(FileNotFoundError):
             store.open(gone)
+
+
+def test_webm_is_accepted_and_said_not_to_be_made(house: House) -> None:
+    with house.runtime.database.write() as session:
+        video = session.get_one(Video, house.job(house.new_job()).video_id)
+        job = service.create_job(session, house.runtime, video, "mp4,webm")
+    assert [warning["code"] for warning in house.job(job.id).warnings] == ["webm_not_made"]
