@@ -133,7 +133,6 @@ def stop(record: ServerRecord, *, timeout_s: float = STOP_TIMEOUT_S) -> None:
         raise CliError(f"may not stop process {record.pid}", why=error.strerror) from error
     deadline = time.monotonic() + timeout_s
     while is_server(record.pid):
-        _detached[:] = [process for process in _detached if process.poll() is None]
         if time.monotonic() > deadline:
             raise CliError(
                 f"the server (process {record.pid}) still runs after {timeout_s:g} s",
@@ -141,6 +140,9 @@ def stop(record: ServerRecord, *, timeout_s: float = STOP_TIMEOUT_S) -> None:
                 exit_code=Exit.TIMEOUT,
             )
         time.sleep(_POLL_S)
+    for process in [child for child in _detached if child.pid == record.pid]:
+        process.wait()
+        _detached.remove(process)
 
 
 def describe_exit(code: int) -> str:

@@ -341,7 +341,7 @@ def test_a_killed_parent_takes_every_process_with_it(stage: str) -> None:
 
 def end_fork_server() -> None:
     for process in psutil.Process().children():
-        if "multiprocessing.forkserver" in " ".join(process.cmdline()):
+        if process.status() != psutil.STATUS_ZOMBIE and "multiprocessing.forkserver" in " ".join(process.cmdline()):
             process.kill()
             while process.status() != psutil.STATUS_ZOMBIE:
                 time.sleep(0.01)
