@@ -22,10 +22,15 @@ def _empty_database() -> Path:
     path = Path(tempfile.mkdtemp(prefix="sf-empty-")) / "streamforge.db"
     database = Database(f"sqlite:///{path}")
     upgrade_schema(database)
-    with database.write() as session:
-        session.add(User(name="local", created_at=db_now(session)))
+    add_user(database)
     database.close()
     return path
+
+
+def add_user(database: Database) -> None:
+    """Add the local user."""
+    with database.write() as session:
+        session.add(User(name="local", created_at=db_now(session)))
 
 
 def build_house(folder: Path) -> House:

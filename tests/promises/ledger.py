@@ -82,7 +82,7 @@ def choose_seed(*, proving: bool) -> int:
 
 
 def sizes(small: int, full: int) -> Callable[..., object]:
-    """Run a test with `size` = `small` in `make test` and `full`, scaled as asked for, in `make prove`."""
-    full = max(small, round(full * float(os.environ.get(SCALE_VARIABLE, "1"))))
-    forms = [pytest.param(small, id="small"), pytest.param(full, id="full", marks=pytest.mark.prove)]
-    return pytest.mark.parametrize("size", forms)
+    """Run a test with `size` = `small` (0: not at all) in `make test`, and `full`, scaled as asked, in `make prove`."""
+    scaled = max(small, round(full * float(os.environ.get(SCALE_VARIABLE, "1"))))
+    forms = [pytest.param(small, id="small"), pytest.param(scaled, id="full", marks=pytest.mark.prove)]
+    return pytest.mark.parametrize("size", forms if small else forms[1:])
