@@ -62,6 +62,9 @@ class Scaler:
         is_rgb = frame.colorspace == _RGB
         if not is_rgb:
             frame.colorspace = self._picture.matrix
+            # Said aloud, a picture that is right as it is passes without a copy (2 ms of 38 at 1080p).
+            if frame.color_range == ColorRange.UNSPECIFIED and not frame.format.name.startswith("yuvj"):
+                frame.color_range = ColorRange.MPEG
         return self._reformatters[0].reformat(
             frame,
             width,
