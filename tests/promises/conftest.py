@@ -73,9 +73,9 @@ def sandbox() -> Iterator[Sandbox]:
     sandbox.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
-    """One server a test module, which has to live through all of it."""
+    """One server, which has to live through all that is sent to it."""
     server = EmbeddedServer(tmp_path_factory.mktemp("server"), SF_SANDBOX__STALL_S="20").start()
     yield server
     server.close()

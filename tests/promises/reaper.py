@@ -73,7 +73,7 @@ class Reaper:
         return found
 
     def _watch(self, stop: Event) -> None:
-        while not stop.wait(0.002):
+        while not stop.wait(0.004):
             now = time.monotonic()
             for child in self.children():
                 order = self.orders.get(child.job_id)

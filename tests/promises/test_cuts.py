@@ -74,7 +74,7 @@ def served(server: EmbeddedServer, video_id: str) -> str:
     return hashlib.sha256(answer.content).hexdigest()
 
 
-@sizes(3, len(BOUNDARIES))
+@sizes(2, len(BOUNDARIES))
 def test_a_cut_at_any_boundary_loses_nothing(
     proof: Proof, tmp_path: Path, tiny_clip: Path, reference: str, size: int
 ) -> None:

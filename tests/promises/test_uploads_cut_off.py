@@ -49,7 +49,7 @@ def sources(server: EmbeddedServer) -> set[str]:
     return {path.relative_to(root).parts[0] for path in root.rglob("*") if path.is_file()}
 
 
-@sizes(4, 250)
+@sizes(2, 250)
 def test_a_kill_keeps_what_was_acknowledged_and_nothing_else(
     proof: Proof, tmp_path: Path, tiny_clip: Path, size: int
 ) -> None:
