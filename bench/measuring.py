@@ -1,5 +1,6 @@
 """How things are measured here: CPU of whole process trees, paired runs, medians of ratios, one table."""
 
+import contextlib
 import os
 import statistics
 import subprocess
@@ -60,11 +61,10 @@ def rss_bytes(pid: int) -> int:
 def folder_bytes(folder: Path) -> int:
     """Return what the files of a folder take now; files that go meanwhile count nothing."""
     total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size if path.is_file() else 0
-        except FileNotFoundError:
-            continue
+    # os.walk passes over folders that are gone by the time it gets there.
+    for path in (Path(parent, name) for parent, _, names in os.walk(folder) for name in names):
+        with contextlib.suppress(FileNotFoundError):
+            total += path.stat().st_size
     return total
 
 

@@ -12,7 +12,9 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from bench import ffmpeg, quality
 from bench.material import film
@@ -38,6 +40,7 @@ class PipelineRun:
 
     cost: Cost
     encode_cpu_s: float
+    peak_rss_bytes: int
     output_bytes: int
     peak_disk_bytes: int
 
@@ -80,27 +83,33 @@ def _cost_rows(source: Path, probed: ProbeResult, folder: Path, pairs: int) -> l
             # Turn about, so that what drifts over the minutes favours nobody.
             for step in steps if turn % 2 == 0 else steps[::-1]:
                 step()
-        peak_rss = _peak_rss_bytes(server.data_dir)
     finally:
         server.close()
-    return [*_ratio_rows(ours, theirs), *_resource_rows(ours, source, peak_rss)]
+    return [*_ratio_rows(ours, theirs), *_resource_rows(ours, source)]
 
 
 def run_pipeline(server: EmbeddedServer, source: Path) -> PipelineRun:
     """Put a video through a running server and remove it again."""
     before, held = tree_cpu_s(server.pid), folder_bytes(server.data_dir)
-    with Peak(lambda: folder_bytes(server.data_dir), interval_s=0.25) as disk:
-        started = time.monotonic()
+    with Peak(lambda: folder_bytes(server.data_dir), interval_s=0.5) as disk:
+        started = time.time()
         accepted = server.upload(source)
-        job = server.wait(accepted["job_id"], timeout_s=600)
-        wall_s = time.monotonic() - started
-    assert job["status"] == "ready", job
+        job = _wait(server, accepted["job_id"])
+    wall_s = datetime.fromisoformat(job["finished_at"]).timestamp() - started
     cost = Cost(wall_s, tree_cpu_s(server.pid) - before)
     tasks = server.explain(accepted["job_id"])["tasks"]
     encode_cpu_s = sum(task["cpu_s"] for task in tasks if task["kind"] == "encode")
-    made = folder_bytes(server.data_dir / "objects" / "video") if (server.data_dir / "objects").exists() else 0
+    peak_rss, made = _peak_rss_bytes(server.data_dir), folder_bytes(server.data_dir / "objects" / "video")
     server.http.delete(f"/api/videos/{accepted['video_id']}", params={"purge": 1})
-    return PipelineRun(cost, encode_cpu_s, made, disk.value - held)
+    return PipelineRun(cost, encode_cpu_s, peak_rss, made, disk.value - held)
+
+
+def _wait(server: EmbeddedServer, job_id: str) -> dict[str, Any]:
+    """Ask once a second, as a client without events would: asking costs the server CPU, too."""
+    while (job := server.job(job_id))["status"] in {"queued", "processing"}:
+        time.sleep(1)
+    assert job["status"] == "ready", job
+    return job
 
 
 def _ratio_rows(ours: list[PipelineRun], theirs: dict[str, list[Cost]]) -> list[Row]:
@@ -126,11 +135,13 @@ def _ratio_rows(ours: list[PipelineRun], theirs: dict[str, list[Cost]]) -> list[
     ]
 
 
-def _resource_rows(ours: list[PipelineRun], source: Path, peak_rss: int) -> list[Row]:
-    disk = [(run.peak_disk_bytes, source.stat().st_size + run.output_bytes) for run in ours]
+def _resource_rows(ours: list[PipelineRun], source: Path) -> list[Row]:
+    peak_rss = max(run.peak_rss_bytes for run in ours)
+    # The source itself is stored for good, in the embedded store for once as well as for the worker.
+    disk = [(run.peak_disk_bytes - source.stat().st_size, source.stat().st_size + run.output_bytes) for run in ours]
     return [
         Row("biggest media process, RSS", f"{peak_rss / 1e6:.0f} MB", "< 700 MB", peak_rss < 700e6),
-        ratio_row("most disk while running, of source + output", disk, 1.2),
+        ratio_row("most disk beside the stored source, of source + output", disk, 1.2),
     ]
 
 
