@@ -8,6 +8,7 @@ import av
 import psutil
 import pytest
 
+from tests.integration.remains import assert_clean
 from tests.integration.server import EmbeddedServer
 
 SEED = 20260
@@ -24,12 +25,6 @@ def decoded_frames(server: EmbeddedServer, video_id: str, quality: str, tmp_path
     with av.open(str(path)) as container:
         samples = sum(frame.samples for frame in container.decode(audio=0))
     return frames, samples / 48_000
-
-
-def leftovers(data_dir: Path) -> list[str]:
-    """Return what should not be there once no job is running."""
-    roots = [data_dir / "work", data_dir / "tmp", data_dir / "objects" / "chunks"]
-    return [str(path) for root in roots if root.exists() for path in root.rglob("*") if path.is_file()]
 
 
 def children_of(pid: int) -> list[psutil.Process]:
@@ -68,7 +63,7 @@ def test_a_kill_in_each_stage_costs_only_unrecorded_work(
     frames, sound_s = decoded_frames(own_server, accepted["video_id"], "720p", tmp_path)
     assert frames == 300
     assert abs(sound_s - 10) < 0.1
-    assert leftovers(own_server.data_dir) == []
+    assert_clean(own_server.data_dir)
 
 
 def test_twenty_kills_at_random_moments_lose_nothing(own_server: EmbeddedServer, clip: Path, tmp_path: Path) -> None:
@@ -82,7 +77,7 @@ def test_twenty_kills_at_random_moments_lose_nothing(own_server: EmbeddedServer,
         job = own_server.wait(one["job_id"])
         assert job["status"] == "ready", (SEED, job)
         assert decoded_frames(own_server, one["video_id"], "360p", tmp_path)[0] == 300
-    assert leftovers(own_server.data_dir) == []
+    assert_clean(own_server.data_dir)
 
 
 def test_work_resumes_within_three_seconds_of_the_start(own_server: EmbeddedServer, clip: Path) -> None:
@@ -117,4 +112,4 @@ def test_cancel_stops_the_cpu_within_two_seconds(own_server: EmbeddedServer, cli
     busy = [child for child in children_of(own_server.pid) if child.cpu_percent(interval=0.3) > 20]
     assert busy == []
     assert own_server.job(accepted["job_id"])["status"] == "cancelled"
-    assert leftovers(own_server.data_dir) == []
+    assert_clean(own_server.data_dir)

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.remains import assert_clean
 from tests.integration.server import EmbeddedServer
 from tests.promises.bombs import BOMBS, WALLED
 from tests.promises.ledger import Proof, sizes
-from tests.promises.remains import assert_clean
 
 pytestmark = pytest.mark.promise("U2")
 

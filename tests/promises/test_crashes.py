@@ -11,10 +11,10 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.integration.remains import assert_clean
 from tests.integration.server import EmbeddedServer
 from tests.promises.ledger import Proof, sizes
 from tests.promises.reaper import STAGES, Order, Reaper, wait_until
-from tests.promises.remains import assert_clean
 
 SIGNALS = (signal.SIGSEGV, signal.SIGABRT, signal.SIGKILL, signal.SIGSTOP)
 DELAYS_S = (0.0, 0.2)

@@ -13,11 +13,11 @@ import httpx
 import psutil
 import pytest
 
+from tests.integration.remains import assert_clean
 from tests.integration.server import EmbeddedServer
 from tests.promises.cut_server import ARMED
 from tests.promises.ledger import Proof, sizes
 from tests.promises.reaper import STAGES, Reaper, wait_until
-from tests.promises.remains import assert_clean
 
 pytestmark = pytest.mark.promise("D1")
 # From the upload to its publication a short clip makes about 20 commits that write and stores about 20 objects.

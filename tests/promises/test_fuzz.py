@@ -12,10 +12,10 @@ import pytest
 from sfserver.errors import PermanentError
 from sfserver.media.contract import MediaLimits
 from sfserver.media.sandbox import ChildCrashed, Sandbox
+from tests.integration.remains import assert_clean
 from tests.integration.server import EmbeddedServer
 from tests.promises.ledger import Proof, sizes
 from tests.promises.mutation import mutate, originals
-from tests.promises.remains import assert_clean
 
 pytestmark = pytest.mark.promise("U4")
 LIMITS = asdict(MediaLimits())

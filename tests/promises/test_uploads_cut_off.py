@@ -9,9 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.integration.remains import assert_clean
 from tests.integration.server import EmbeddedServer
 from tests.promises.ledger import Proof, sizes
-from tests.promises.remains import assert_clean
 
 pytestmark = pytest.mark.promise("D6")
 BOUNDARY = "kill"
