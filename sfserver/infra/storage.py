@@ -131,10 +131,6 @@ class DirectoryStore:
             shutil.rmtree(self._temporary, ignore_errors=True)
             self._temporary.mkdir(parents=True, exist_ok=True)
 
-    def free_bytes(self) -> int:
-        """Return how much the file system still takes."""
-        return shutil.disk_usage(self._objects).free
-
     def _path(self, key: str) -> Path:
         if not _KEY.fullmatch(key):
             raise ValueError(f"not an object key: {key!r}")
