@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PRODUCT = ("sfctl", "sfserver")
+PRODUCT = ("sfctl", "sfserver", "transformer")
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 
 

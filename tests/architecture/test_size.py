@@ -6,7 +6,7 @@ MAX_FUNCTION_LINES = 40
 MAX_FILE_LINES = 400
 MAX_MODEL_LINES = 500
 MAX_POSITIONAL = 5
-HAND_WRITTEN = ("sfctl", "sfserver", "bench", "docs")
+HAND_WRITTEN = ("sfctl", "sfserver", "transformer", "bench", "docs")
 
 
 def length(function: FunctionNode) -> int:

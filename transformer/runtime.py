@@ -1,0 +1,259 @@
+"""The captioner as it is served: samples in, timed words out, with numpy and onnxruntime alone.
+
+>>> transcribe(samples)
+[Word(text='hello', start_s=0.42, end_s=0.78, confidence=0.93), …]
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from transformer.align import align, collapse
+from transformer.audio import log_mel, normalise
+from transformer.config import FRAME_S, SAMPLE_RATE, SUBSAMPLING
+from transformer.decoding import BeamSearch, BeamSettings, Heard, greedy_text
+from transformer.graph import build_graph, load_entries
+from transformer.language_model import UNKNOWN, LanguageModel
+from transformer.segment import Piece, split
+
+Floats = NDArray[np.float32]
+
+WEIGHTS = Path(__file__).with_name("weights")
+FORMAT = 1  # of the folder with a model; another number is refused
+FEWEST_SAMPLES = 400  # less than one window holds no word
+LONGEST_DECODE = 4  # pieces read in one go where nobody pauses: a minute, to bound memory
+
+
+class ModelError(ValueError):
+    """A model that can't be served: missing, damaged, of another kind, or not the one its description names."""
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word, when it is said (seconds from the beginning), and how sure the model is (0 to 1)."""
+
+    text: str
+    start_s: float
+    end_s: float
+    confidence: float
+
+
+class Timing(TypedDict):
+    """What is known of the delay between a sound and the frame that writes it, measured on engines' own timings."""
+
+    start_offset_s: float
+    end_offset_s: float
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the network says of a stretch of sound: log-probabilities, 25 frames a second, and where it starts."""
+
+    start_s: float
+    phones: Floats  # (S, 40)
+    letters: Floats  # (S, 29)
+
+
+class Transcriber:
+    """A loaded model. It keeps no state between calls, so threads may share it."""
+
+    def __init__(self, folder: Path = WEIGHTS, *, threads: int = 1, settings: BeamSettings | None = None) -> None:
+        """Load the model in `folder`. Raises ModelError where its files are not what its description says."""
+        self.about = read_description(folder)
+        self.session = open_session(folder / "captioner.onnx", threads)
+        try:
+            language = LanguageModel.load(folder / "language.xz")
+            graph = build_graph(load_entries(folder / "lexicon.xz"), language.unigram)
+        except (ValueError, IndexError) as problem:
+            raise ModelError(str(problem)) from None
+        self.search = BeamSearch(graph, language, settings or BeamSettings(**self.about["beam"]))
+        self.timing: Timing = self.about["timing"]
+        self.lowest_confidence: float = self.about["lowest_confidence"]
+        self.pronunciations = dict(
+            reversed(load_entries(folder / "lexicon.xz"))
+        )  # the usual one comes first, so last here
+
+    def transcribe(
+        self, samples: NDArray[np.generic] | Iterable[NDArray[np.generic]], sample_rate: int = SAMPLE_RATE
+    ) -> list[Word]:
+        """Return the words said in mono sound, whole or block by block (float within ±1, or int16), in time order.
+
+        No word is a normal answer: silence, music and noise have none. Raises ValueError for another sample rate than
+        16 kHz, and for sound that is not one row of numbers.
+        """
+        if sample_rate != SAMPLE_RATE:
+            raise ValueError(
+                f"the captioner listens at {SAMPLE_RATE} Hz, not at {sample_rate}: resample the sound first"
+            )
+        return [word for reading in self.read(samples) for word in self.write(reading)]
+
+    def read(self, samples: NDArray[np.generic] | Iterable[NDArray[np.generic]]) -> Iterator[Reading]:
+        """Yield what the network says of each stretch of sound between pauses."""
+        parts: list[Reading] = []
+        for piece in split(samples):
+            parts.append(self._listen(piece))
+            if not piece.drop_after or len(parts) == LONGEST_DECODE:
+                yield _stitch(parts)
+                parts = []
+        if parts:
+            yield _stitch(parts)
+
+    def _listen(self, piece: Piece) -> Reading:
+        if len(piece.samples) < FEWEST_SAMPLES or piece.is_silent:
+            frames = -(-(1 + len(piece.samples) // 160) // SUBSAMPLING)
+            phones, letters = _silence(frames, 40), _silence(frames, 29)
+        else:
+            features = normalise(log_mel(piece.samples))[None]  # (1, T, 80)
+            inputs = {"features": features, "frames": np.array([features.shape[1]], np.int64)}
+            phones, letters = (part[0] for part in self.session.run(None, inputs))
+        kept = slice(piece.drop_before, len(phones) - piece.drop_after)
+        return Reading(piece.start_s + piece.drop_before * FRAME_S, phones[kept], letters[kept])
+
+    def write(self, reading: Reading) -> list[Word]:
+        """Return the words of a reading: beam search, then the best path of what was found for times and confidence."""
+        heard = self.search.decode(reading.phones)
+        words = [word for word in self._time(reading, heard) if word.text]
+        sure = [word for word in words if word.confidence >= self.lowest_confidence]
+        # Over music a word or two of middling confidence come up alone; in speech the neighbours vouch for them.
+        return words if len(sure) * 2 >= len(words) else sure
+
+    def align(self, samples: NDArray[np.generic], text: str) -> list[Word]:
+        """Return when each word of a known text (normalised) is said in up to a minute of sound.
+
+        Raises ValueError for a word that the lexicon lacks, and where the sound is too short for the text.
+        """
+        ids = {word: number for number, word in enumerate(self.search.language.words)}
+        unknown = [word for word in text.split() if ids.get(word) not in self.pronunciations]
+        if unknown:
+            raise ValueError(f"the lexicon lacks {', '.join(unknown)}")
+        words = self._time(_stitch(list(self.read(samples))), [Heard(ids[word], 0, 0) for word in text.split()])
+        if not words and text:
+            raise ValueError(f"{len(samples) / SAMPLE_RATE:.1f} s of sound are too short for the text")
+        return words
+
+    def write_greedily(self, reading: Reading) -> str:
+        """Return the letters of a reading's likeliest path, without lexicon or language model."""
+        return greedy_text(reading.letters)
+
+    def _time(self, reading: Reading, heard: Sequence[Heard]) -> list[Word]:
+        said = [self._phones_of(word, reading) for word in heard]
+        phones = [phone for word in said for phone in word]
+        try:
+            spans = align(reading.phones, phones)
+        except ValueError:  # an unknown word's phones were read off frames that its neighbours need
+            return []
+        words, at = [], 0
+        for word, own in zip(heard, said, strict=True):
+            frames, at = spans[at : at + len(own)], at + len(own)
+            logs = [reading.phones[start:end, phone].max() for (start, end), phone in zip(frames, own, strict=True)]
+            start_s = reading.start_s + frames[0][0] * FRAME_S + self.timing["start_offset_s"]
+            end_s = reading.start_s + frames[-1][1] * FRAME_S + self.timing["end_offset_s"]
+            text = self._text_of(word, reading)
+            words.append(Word(text, max(0.0, start_s), end_s, float(np.exp(np.mean(logs)))))
+        return _apart(words)
+
+    def _phones_of(self, heard: Heard, reading: Reading) -> Sequence[int]:
+        if heard.word != UNKNOWN:
+            return self.pronunciations[heard.word]
+        return collapse(reading.phones[heard.start : heard.end + 1].argmax(-1).tolist())
+
+    def _text_of(self, heard: Heard, reading: Reading) -> str:
+        if heard.word != UNKNOWN:
+            return self.search.language.words[heard.word]
+        spelt = greedy_text(reading.letters[max(0, heard.start - 1) : heard.end + 3]).split()
+        return max(spelt, key=len, default="").strip("'")
+
+
+def _apart(words: Sequence[Word]) -> list[Word]:
+    """Return words whose ends don't reach into the next one."""
+    ends = [min(word.end_s, after.start_s) for word, after in pairwise(words)]
+    ends += [word.end_s for word in words[-1:]]
+    return [
+        replace(word, start_s=round(word.start_s, 3), end_s=round(max(end, word.start_s + 0.02), 3))
+        for word, end in zip(words, ends, strict=True)
+    ]
+
+
+def _silence(frames: int, labels: int) -> Floats:
+    """Return log-probabilities (frames, labels) that say nothing but blank."""
+    found = np.full((frames, labels), -20, np.float32)
+    found[:, 0] = 0
+    return found
+
+
+def _stitch(parts: Sequence[Reading]) -> Reading:
+    return Reading(
+        parts[0].start_s,
+        np.concatenate([part.phones for part in parts]),
+        np.concatenate([part.letters for part in parts]),
+    )
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """Return what captioner.json says of the model in `folder`, once every file's sha256 is found to be as it says.
+
+    Raises ModelError otherwise.
+    """
+    try:
+        about: dict[str, Any] = json.loads((folder / "captioner.json").read_text())
+        if about["format"] != FORMAT:
+            raise ModelError(f"{folder} holds a model of format {about['format']}; this captioner reads {FORMAT}")
+        wanted = dict(about["sha256"])
+        for name in ("captioner.onnx", "language.xz", "lexicon.xz"):
+            found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+            if found != wanted[name]:
+                raise ModelError(f"{name} is not the file that captioner.json describes: its sha256 is {found}")
+    except OSError as problem:
+        raise ModelError(f"no captioner in {folder}: {problem.strerror} ({problem.filename})") from None
+    except (KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as problem:
+        raise ModelError(f"{folder / 'captioner.json'} describes no captioner: {problem!r}") from None
+    return about
+
+
+def open_session(path: Path, threads: int = 1) -> Any:  # noqa: ANN401 - onnxruntime has no types
+    """Return an onnxruntime session on a model of ours. Raises ModelError for a file that is none, or a foreign one."""
+    import onnxruntime
+    from onnxruntime.capi import onnxruntime_pybind11_state as states
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.enable_cpu_mem_arena = False  # pieces differ in length, and the arena keeps the sum of them
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except (
+        states.Fail,
+        states.InvalidArgument,
+        states.InvalidGraph,
+        states.InvalidProtobuf,
+        states.NoModel,
+        states.NotImplemented,
+        RuntimeError,
+    ) as problem:  # they have no parent in common
+        raise ModelError(f"{path.name} is no model that onnxruntime reads: {str(problem)[:200]}") from None
+    shapes = [(part.name, len(part.shape)) for part in (*session.get_inputs(), *session.get_outputs())]
+    if shapes != [("features", 3), ("frames", 1), ("phones", 3), ("letters", 3)]:
+        raise ModelError(f"{path.name} is another model: its inputs and outputs are {[name for name, _ in shapes]}")
+    return session
+
+
+@cache
+def shipped() -> Transcriber:
+    """Return the model that comes with this package, loaded once."""
+    return Transcriber()
+
+
+def transcribe(
+    samples: NDArray[np.generic] | Iterable[NDArray[np.generic]], sample_rate: int = SAMPLE_RATE
+) -> list[Word]:
+    """Return the words said in `samples` by the shipped model; see `Transcriber.transcribe`."""
+    return shipped().transcribe(samples, sample_rate)
