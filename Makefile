@@ -8,6 +8,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 DATA_DIR ?= .streamforge
 VIDEO ?=
+SPEECH ?= ../shared/speech
+CAPTIONER_WORK ?= .captioner
 
 # uv does not read pip's configuration, so an index or a wheel folder set up for pip is handed on; where uv still can't
 # install (an exotic proxy or mirror), pip does the same more slowly.
@@ -22,10 +24,10 @@ define install
 	@touch $@
 endef
 
-.PHONY: help setup setup-dev demo test check lint format docs lock bench prove lab clean
+.PHONY: help setup setup-dev demo test check lint format docs lock bench prove lab train-captioner evaluate-captioner clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN)/uv:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: install python3 with venv and pip" >&2; exit 1; }
@@ -41,6 +43,10 @@ $(VENV)/.server: pyproject.toml constraints.txt | $(BIN)/uv
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/uv
 	$(call install,.[server$(comma)dev$(comma)lab])
 	@touch $(VENV)/.server
+
+$(VENV)/.train: pyproject.toml constraints.txt | $(BIN)/uv
+	$(call install,.[server$(comma)dev$(comma)lab$(comma)train])
+	@touch $(VENV)/.server $(VENV)/.dev
 
 comma := ,
 
@@ -76,7 +82,7 @@ lock: setup-dev ## Compile constraints.txt anew from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras --no-header --no-annotate \
 	  --no-emit-index-url --no-emit-find-links --output-file constraints.txt pyproject.toml
 
-bench: setup-dev ## Measure transcoding, serving and uploading
+bench: $(VENV)/.train ## Measure transcoding, serving, uploading and the captioner
 	@$(BIN)/python -m bench
 
 prove: setup-dev ## Run the long proofs of the promises (hours) and print what held (SF_PROVE_SEED=n repeats, SF_PROVE_SCALE=0.1 shortens)
@@ -84,6 +90,12 @@ prove: setup-dev ## Run the long proofs of the promises (hours) and print what h
 
 lab: setup-dev ## Open the notebooks in JupyterLab
 	@$(BIN)/jupyter lab notebooks
+
+train-captioner: $(VENV)/.train ## Train the captioner from SPEECH=folder (hours; docs/guides/train-the-captioner.md)
+	@ONEDNN_PRIMITIVE_CACHE_CAPACITY=10000 $(BIN)/python -m transformer.build "$(SPEECH)" "$(CAPTIONER_WORK)"
+
+evaluate-captioner: $(VENV)/.train ## Print the captioner's word accuracy, tier by tier, beside a peer
+	@$(BIN)/python -m transformer.evaluate "$(CAPTIONER_WORK)" "$(SPEECH)" "$(SPEECH)/../media"
 
 clean: ## Remove .venv, caches and builds; what is in .streamforge stays
 	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage

@@ -1,6 +1,6 @@
 """Run every measurement and print one table for each."""
 
-from bench import serving, transcode, upload
+from bench import captioner, serving, transcode, upload
 
-for measurement in (transcode, serving, upload):
+for measurement in (transcode, serving, upload, captioner):
     measurement.main()

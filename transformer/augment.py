@@ -76,6 +76,12 @@ def clip(samples: Floats, share: float) -> Floats:
 
 def through_codec(samples: Floats, codec: str, container: str, bit_rate: int) -> Floats:
     """Return `samples` encoded and decoded by a real codec, as long as before."""
+    decoded = read_sound(io.BytesIO(encode(samples, codec, container, bit_rate)))
+    return np.pad(decoded[: len(samples)], (0, max(0, len(samples) - len(decoded))))
+
+
+def encode(samples: Floats, codec: str, container: str, bit_rate: int) -> bytes:
+    """Return a file of sound made of mono samples at 16 kHz."""
     file = io.BytesIO()
     with av.open(file, "w", format=container) as output:
         rate = 48_000 if codec == "libopus" else SAMPLE_RATE
@@ -88,8 +94,7 @@ def through_codec(samples: Floats, codec: str, container: str, bit_rate: int) ->
             converted.pts = None
             output.mux(stream.encode(converted))
         output.mux(stream.encode(None))
-    decoded = read_sound(io.BytesIO(file.getvalue()))
-    return np.pad(decoded[: len(samples)], (0, max(0, len(samples) - len(decoded))))
+    return file.getvalue()
 
 
 def read_sound(file: io.BytesIO | str) -> Floats:

@@ -35,9 +35,9 @@ def write_manifests(speech: Path, work: Path) -> None:
     synth.main(str(speech / "text"), str(work / "manifests"))
 
 
-def speak_manifests(work: Path) -> None:
-    """Let the engines say it, as processes of their own."""
-    for split in ("train", *TIERS):
+def speak_manifests(work: Path, splits: Iterable[str] = ("train", *TIERS)) -> None:
+    """Let the engines say it, as processes of their own; what is said already stays."""
+    for split in splits:
         manifest, folder = work / "manifests" / f"{split}.tsv", work / "speech" / split
         subprocess.run([sys.executable, "-m", "transformer.tools.speak", manifest, folder], check=True)
 

@@ -31,8 +31,9 @@ class BeamSettings:
     hypotheses: int = 160
     threshold: float = 13.0  # a hypothesis so much (natural log) behind the best is given up
     phone_floor: float = -9.0  # phones less likely than this are not tried
-    language_weight: float = 0.9
-    word_bonus: float = 0.6
+    blank_penalty: float = 2.0  # CTC learns to be silent rather than wrong (a half of all frames): this takes it back
+    language_weight: float = 0.8
+    word_bonus: float = 0.0
     unknown_word: float = -4.0  # on top of what the language model says of an unknown word
     unknown_phone: float = -3.3  # for each phone of it
     sure_blank: float = -0.02  # frames whose blank is likelier than this start no phone
@@ -125,8 +126,9 @@ class BeamSearch:
         hypotheses = Hypotheses(none, none + END, none, none, none, np.zeros(1, np.float32), np.full(1, NEVER))
         history = History()
         for at, frame in enumerate(log_probs):
+            blank = frame[BLANK] - np.float32(self.settings.blank_penalty)
             stayed = replace(
-                hypotheses, blank=hypotheses.total + frame[BLANK], label=hypotheses.label + frame[hypotheses.last]
+                hypotheses, blank=hypotheses.total + blank, label=hypotheses.label + frame[hypotheses.last]
             )
             if frame[BLANK] > self.settings.sure_blank:
                 hypotheses = stayed
