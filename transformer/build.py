@@ -141,7 +141,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=WEIGHTS, help="the folder to fill")
     options = parser.parse_args()
     speech, work, model = options.speech, options.work, options.model
-    train = [sys.executable, "-m", "transformer.train", str(work), str(speech)]
+    train = [sys.executable, "-m", "transformer.train", str(work)]
     steps: list[tuple[Path, Callable[[], object]]] = [
         (work / "manifests" / "t3dev.tsv", lambda: write_manifests(speech, work)),
         (work / "corpus.txt", lambda: write_corpus(speech, work)),

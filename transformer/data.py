@@ -315,11 +315,13 @@ def _bucket(frames: int) -> int:
     return -(-frames // 150) * 150
 
 
-def augmented_batch(groups: Sequence[Group], noises: Sequence[Example], seed: tuple[int, ...]) -> Batch:
-    """Return groups as a batch, each joined and made harder by chance."""
+def make_batch(groups: Sequence[Group], noises: Sequence[Example], seed: tuple[int, ...], *, harden: bool) -> Batch:
+    """Return groups as a batch, each joined and, with `harden`, made harder by chance."""
     random = np.random.default_rng(seed)
     examples = [join(group, random) for group in groups]
-    return collate(examples, [augmented(example, noises, random) for example in examples])
+    if harden:
+        return collate(examples, [augmented(example, noises, random) for example in examples])
+    return collate(examples, [normalise(example.features.astype(np.float32)) for example in examples])
 
 
 def collate(examples: Sequence[Example], features: Sequence[Floats]) -> Batch:

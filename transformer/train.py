@@ -1,4 +1,4 @@
-"""Train the captioner: `python -m transformer.train WORK SPEECH --epochs 9`.
+"""Train the captioner: `python -m transformer.train WORK --epochs 9`.
 
 A straight script: configuration, data, model, loop, checkpoint. It resumes from the last checkpoint in WORK/runs/NAME;
 the same seed and data give the same run on the same machine. What it printed for the shipped model is in LOG.md.
@@ -29,11 +29,11 @@ from transformer.data import (
     Corpus,
     Example,
     Utterance,
-    augmented_batch,
     collate,
     epoch,
     is_dev,
     load,
+    make_batch,
 )
 from transformer.lexicon import read_lexicon
 from transformer.metrics import edit_distance
@@ -64,6 +64,9 @@ class TrainConfig:
     letter_weight: float = 0.3
     auxiliary_weight: float = 0.3
     phone_weight: float = 1.0
+    harden: bool = True  # augment
+    curriculum: bool = True  # the first epoch goes from short to long
+    steps: int = 0  # stop after so many, 0: after the epochs
     seed: int = 1
 
 
@@ -236,11 +239,12 @@ def train(run: Run, team: Team, corpus: Corpus, noises: list[Example], tests: di
     while run.epoch < config.epochs:
         started, heard, sums = time.monotonic(), 0, Counter[str]()
         seed = config.seed * 1000 + run.epoch
-        plan = epoch(corpus, noises, seed=seed, frames=config.frames, by_length=run.epoch == 0)
-        steps = len(plan) // team.size
+        by_length = config.curriculum and run.epoch == 0
+        plan = epoch(corpus, noises, seed=seed, frames=config.frames, by_length=by_length)
+        steps = min(len(plan) // team.size, config.steps or len(plan))
         run.total = run.total or config.epochs * steps
         mine = enumerate(plan[: steps * team.size][team.rank :: team.size])
-        batches = (augmented_batch(examples, noises, (seed, team.rank, at)) for at, examples in mine)
+        batches = (make_batch(groups, noises, (seed, team.rank, at), harden=config.harden) for at, groups in mine)
         run.model.train()
         for batch in ahead(batches):
             sums.update(train_step(run, team, batch))
@@ -258,12 +262,17 @@ def train(run: Run, team: Team, corpus: Corpus, noises: list[Example], tests: di
             run.save()
 
 
-def work(rank: int, options: argparse.Namespace) -> None:
-    """Load and train, as one process of the team."""
+def pin(rank: int) -> None:
+    """Keep a process to one thread on a core of its own (seen: Linux left two on one core for minutes)."""
     torch.set_num_threads(1)
-    if hasattr(os, "sched_setaffinity"):  # seen: Linux left both processes on one core of two for minutes
+    if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cores[rank % len(cores)]})
+
+
+def work(rank: int, options: argparse.Namespace) -> None:
+    """Load and train, as one process of the team."""
+    pin(rank)
     team = Team(rank, options.processes)
     if team.size > 1:
         store = f"file://{options.work.resolve()}/runs/{options.name}.rendezvous"
@@ -283,7 +292,6 @@ def main() -> None:
     """Read the command line and start the team."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path)
-    parser.add_argument("speech", type=Path)
     parser.add_argument("--name", default="small")
     parser.add_argument("--shape", default="SMALL", choices=["SMALL", "NANO"])
     parser.add_argument("--epochs", type=int, default=TrainConfig.epochs)
