@@ -1,8 +1,8 @@
 """What each idea is worth: `python -m transformer.ablate WORK`.
 
-Small models are trained for a few minutes each, alike but for one thing, on the same number of batches of the same size.
-Phone and letter error rates (greedy) on the people kept for it and on the held-out voice ked; the figures of the last
-run stand in LOG.md.
+Small models are trained for a few minutes each, alike but for one thing, on the same number of equal batches. The
+phone and letter error rates are those of greedy decoding, on the people kept for it and on the held-out voice ked; the
+figures of the last run stand in LOG.md.
 """
 
 import argparse
