@@ -29,6 +29,10 @@ def align(log_probs: Floats, target: Sequence[int]) -> list[tuple[int, int]]:
 
     Raises ValueError if the frames are too few for the labels.
     """
+    if not len(log_probs):
+        if len(target):
+            raise ValueError(f"{len(target)} labels do not fit into 0 frames")
+        return []
     states = np.array(interleave_blanks(target))
     may_skip = np.zeros(len(states), bool)
     may_skip[3::2] = states[3::2] != states[1:-2:2]  # equal labels need the blank between them

@@ -118,8 +118,14 @@ def _to_rows(children: list[dict[int, int]], words: dict[int, list[int]], ahead:
 
 
 def save_entries(path: Path, entries: Sequence[tuple[int, Sequence[int]]]) -> None:
-    """Write (word id, phone ids) entries, ordered by word, compressed."""
-    words = np.diff(np.array([0, *(word for word, _ in entries)])).astype(np.uint8)
+    """Write (word id, phone ids) entries, compressed.
+
+    Raises ValueError unless they are ordered by word, and no more than 255 ids in a row are left out.
+    """
+    steps = np.diff(np.array([0, *(word for word, _ in entries)]))
+    if len(steps) and not 0 <= steps.min() <= steps.max() <= 255:
+        raise ValueError("entries must be ordered by word, without long gaps")
+    words = steps.astype(np.uint8)
     lengths = bytes(len(phones) for _, phones in entries)
     write_parts(path, [words.tobytes(), lengths, bytes(phone for _, phones in entries for phone in phones)])
 

@@ -10,20 +10,23 @@ import lzma
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
+Numbers = TypeVar("Numbers", Ints, Floats)
 
 END, UNKNOWN = 0, 1  # the words every vocabulary begins with: the edge of a sentence, and any word it lacks
 SPECIAL = ("<s>", "<unk>")
 STEP = 16 / 255  # of a quantised logarithm: a byte reaches down to e^-16
+MOST = 16 * STEP  # a back-off weight can be more than 1 (up to e): its history has lost more than its share
 
 
-def _quantise(logs: Floats) -> NDArray[np.uint8]:
-    return np.clip(np.rint(-logs / STEP), 0, 255).astype(np.uint8)
+def _quantise(logs: Floats, most: float = 0) -> NDArray[np.uint8]:
+    return np.clip(np.rint((most - logs) / STEP), 0, 255).astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -48,13 +51,13 @@ class LanguageModel:
         size = len(self.words)
         pairs = states >= size
         at = np.where(pairs, states - size, 0)
-        last = np.where(pairs, self.bigram_keys[at] % size, states)
+        last = np.where(pairs, _take(self.bigram_keys, at) % size, states)
         row, found = _find(self.bigram_keys, last * size + words)
-        score = np.where(found, self.bigram[row], self.unigram_backoff[last] + self.unigram[words])
+        score = np.where(found, _take(self.bigram, row), self.unigram_backoff[last] + self.unigram[words])
         after = np.where(found, row + size, words)
         long, seen = _find(self.trigram_keys, at * size + words)
         seen &= pairs
-        score = np.where(seen, self.trigram[long], score + np.where(pairs, self.bigram_backoff[at], 0))
+        score = np.where(seen, _take(self.trigram, long), score + np.where(pairs, _take(self.bigram_backoff, at), 0))
         return score.astype(np.float32), after
 
     def score_text(self, ids: Sequence[int]) -> float:
@@ -75,9 +78,9 @@ class LanguageModel:
         size = len(self.words)
         parts = [
             "\n".join(self.words).encode(),
-            np.concatenate([_quantise(self.unigram), _quantise(self.unigram_backoff)]).tobytes(),
+            np.concatenate([_quantise(self.unigram), _quantise(self.unigram_backoff, MOST)]).tobytes(),
             *_pack(self.bigram_keys, size, size),
-            np.concatenate([_quantise(self.bigram), _quantise(self.bigram_backoff)]).tobytes(),
+            np.concatenate([_quantise(self.bigram), _quantise(self.bigram_backoff, MOST)]).tobytes(),
             *_pack(self.trigram_keys, size, len(self.bigram)),
             _quantise(self.trigram).tobytes(),
         ]
@@ -93,7 +96,10 @@ class LanguageModel:
             bigram_keys, trigram_keys = _unpack(parts[2], parts[3], len(words)), _unpack(parts[5], parts[6], len(words))
             bigram = _logs(parts[4]).reshape(2, -1)
             one, one_backoff, two, two_backoff = *unigram, *bigram
-            return cls(words, one, one_backoff, bigram_keys, two, two_backoff, trigram_keys, _logs(parts[7]))
+            if (len(one), len(two), len(parts[7])) != (len(words), len(bigram_keys), len(trigram_keys)):
+                raise ValueError("its parts have other lengths")
+            backoffs = one_backoff + np.float32(MOST), two_backoff + np.float32(MOST)
+            return cls(words, one, backoffs[0], bigram_keys, two, backoffs[1], trigram_keys, _logs(parts[7]))
         except (IndexError, UnicodeDecodeError, ValueError) as problem:
             raise ValueError(f"{path.name} holds no language model: {problem}") from None
 
@@ -104,6 +110,11 @@ def _find(keys: Ints, wanted: Ints) -> tuple[Ints, NDArray[np.bool_]]:
         return np.zeros(len(wanted), np.int64), np.zeros(len(wanted), bool)
     at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     return at, keys[at] == wanted
+
+
+def _take(values: Numbers, rows: Ints) -> Numbers:
+    """Return values[rows], zeros where a model has none of that order."""
+    return values[rows] if len(values) else np.zeros(len(rows), values.dtype)
 
 
 def _logs(data: bytes) -> Floats:
@@ -261,4 +272,4 @@ def _backoff(histories: Ints, size: int, kept: Floats, lower: Floats) -> Floats:
     """Return each history's log weight: what its kept n-grams leave, by what the shorter ones would leave there."""
     left = 1 - np.bincount(histories, kept, size)
     free = 1 - np.bincount(histories, lower, size)
-    return np.log(np.clip(left, 1e-5, 1) / np.clip(free, 1e-5, None)).clip(None, 0).astype(np.float32)
+    return np.log(np.clip(left, 1e-5, 1) / np.clip(free, 1e-5, None)).clip(None, MOST).astype(np.float32)

@@ -9,9 +9,8 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +24,7 @@ from transformer.language_model import UNKNOWN, LanguageModel
 from transformer.segment import Piece, split
 
 Floats = NDArray[np.float32]
+Span = tuple[int, int]  # frames [start, end)
 
 WEIGHTS = Path(__file__).with_name("weights")
 FORMAT = 1  # of the folder with a model; another number is refused
@@ -46,7 +46,8 @@ class Word:
     confidence: float
 
 
-class Timing(TypedDict):
+@dataclass(frozen=True)
+class Timing:
     """What is known of the delay between a sound and the frame that writes it, measured on engines' own timings."""
 
     start_offset_s: float
@@ -69,17 +70,18 @@ class Transcriber:
         """Load the model in `folder`. Raises ModelError where its files are not what its description says."""
         self.about = read_description(folder)
         self.session = open_session(folder / "captioner.onnx", threads)
+        language, entries = read_language(folder)
+        graph = build_graph(entries, language.unigram)
         try:
-            language = LanguageModel.load(folder / "language.xz")
-            graph = build_graph(load_entries(folder / "lexicon.xz"), language.unigram)
-        except (ValueError, IndexError) as problem:
-            raise ModelError(str(problem)) from None
-        self.search = BeamSearch(graph, language, settings or BeamSettings(**self.about["beam"]))
-        self.timing: Timing = self.about["timing"]
-        self.lowest_confidence: float = self.about["lowest_confidence"]
-        self.pronunciations = dict(
-            reversed(load_entries(folder / "lexicon.xz"))
-        )  # the usual one comes first, so last here
+            beam = BeamSettings(**self.about["beam"])
+            self.timing = Timing(**self.about["timing"])
+            self.lowest_confidence = float(self.about["lowest_confidence"])
+        except (KeyError, TypeError, ValueError) as problem:
+            raise ModelError(f"{folder / 'captioner.json'} describes no captioner: {problem!r}") from None
+        self.search = BeamSearch(graph, language, settings or beam)
+        self.pronunciations: dict[int, list[bytes]] = {}
+        for word, phones in entries:
+            self.pronunciations.setdefault(word, []).append(phones)
 
     def transcribe(
         self, samples: NDArray[np.generic] | Iterable[NDArray[np.generic]], sample_rate: int = SAMPLE_RATE
@@ -120,7 +122,12 @@ class Transcriber:
     def write(self, reading: Reading) -> list[Word]:
         """Return the words of a reading: beam search, then the best path of what was found for times and confidence."""
         heard = self.search.decode(reading.phones)
-        words = [word for word in self._time(reading, heard) if word.text]
+        said = [self._phones_of(word, reading) for word in heard]
+        try:
+            spans = align(reading.phones, [phone for own in said for phone in own])
+        except ValueError:  # an unknown word's phones were read off frames that its neighbours need: the beam's times
+            spans = [(word.start, word.end + 1) for word, own in zip(heard, said, strict=True) for _ in own]
+        words = [word for word in self._time(reading, heard, said, spans) if word.text]
         sure = [word for word in words if word.confidence >= self.lowest_confidence]
         # Over music a word or two of middling confidence come up alone; in speech the neighbours vouch for them.
         return words if len(sure) * 2 >= len(words) else sure
@@ -134,36 +141,41 @@ class Transcriber:
         unknown = [word for word in text.split() if ids.get(word) not in self.pronunciations]
         if unknown:
             raise ValueError(f"the lexicon lacks {', '.join(unknown)}")
-        words = self._time(_stitch(list(self.read(samples))), [Heard(ids[word], 0, 0) for word in text.split()])
-        if not words and text:
-            raise ValueError(f"{len(samples) / SAMPLE_RATE:.1f} s of sound are too short for the text")
-        return words
+        parts = list(self.read(samples))
+        reading = _stitch(parts) if parts else Reading(0, _silence(0, 40), _silence(0, 29))
+        heard = [Heard(ids[word], 0, 0) for word in text.split()]
+        said = [self.pronunciations[word.word][0] for word in heard]
+        try:
+            spans = align(reading.phones, [phone for own in said for phone in own])
+        except ValueError:
+            seconds = len(samples) / SAMPLE_RATE
+            raise ValueError(f"{seconds:.1f} s of sound are too short for the text") from None
+        return self._time(reading, heard, said, spans)
 
     def write_greedily(self, reading: Reading) -> str:
         """Return the letters of a reading's likeliest path, without lexicon or language model."""
         return greedy_text(reading.letters)
 
-    def _time(self, reading: Reading, heard: Sequence[Heard]) -> list[Word]:
-        said = [self._phones_of(word, reading) for word in heard]
-        phones = [phone for word in said for phone in word]
-        try:
-            spans = align(reading.phones, phones)
-        except ValueError:  # an unknown word's phones were read off frames that its neighbours need
-            return []
+    def _time(
+        self, reading: Reading, heard: Sequence[Heard], said: Sequence[Sequence[int]], spans: Sequence[Span]
+    ) -> list[Word]:
+        """Return words with times and confidence; `said` are the phones of each, `spans` the frames of all phones."""
         words, at = [], 0
         for word, own in zip(heard, said, strict=True):
             frames, at = spans[at : at + len(own)], at + len(own)
             logs = [reading.phones[start:end, phone].max() for (start, end), phone in zip(frames, own, strict=True)]
-            start_s = reading.start_s + frames[0][0] * FRAME_S + self.timing["start_offset_s"]
-            end_s = reading.start_s + frames[-1][1] * FRAME_S + self.timing["end_offset_s"]
-            text = self._text_of(word, reading)
-            words.append(Word(text, max(0.0, start_s), end_s, float(np.exp(np.mean(logs)))))
+            start_s = reading.start_s + frames[0][0] * FRAME_S + self.timing.start_offset_s
+            end_s = reading.start_s + frames[-1][1] * FRAME_S + self.timing.end_offset_s
+            words.append(Word(self._text_of(word, reading), start_s, end_s, float(np.exp(np.mean(logs)))))
         return _apart(words)
 
     def _phones_of(self, heard: Heard, reading: Reading) -> Sequence[int]:
+        """Return the phones of a word as it was said: of its pronunciations the one that fits its frames best."""
+        own = reading.phones[heard.start : heard.end + 1]
         if heard.word != UNKNOWN:
-            return self.pronunciations[heard.word]
-        return collapse(reading.phones[heard.start : heard.end + 1].argmax(-1).tolist())
+            variants = self.pronunciations[heard.word]
+            return max(variants, key=lambda phones: _fit(own, phones)) if len(variants) > 1 else variants[0]
+        return collapse(own.argmax(-1).tolist()) or [1 + int(own[:, 1:].max(0).argmax())]
 
     def _text_of(self, heard: Heard, reading: Reading) -> str:
         if heard.word != UNKNOWN:
@@ -172,14 +184,27 @@ class Transcriber:
         return max(spelt, key=len, default="").strip("'")
 
 
+def _fit(log_probs: Floats, phones: Sequence[int]) -> float:
+    """Return how well phones fit some frames: the mean log-probability of their best frames on the best path."""
+    try:
+        spans = align(log_probs, phones)
+    except ValueError:
+        return -np.inf
+    return float(
+        np.mean([log_probs[start:end, phone].max() for (start, end), phone in zip(spans, phones, strict=True)])
+    )
+
+
 def _apart(words: Sequence[Word]) -> list[Word]:
-    """Return words whose ends don't reach into the next one."""
-    ends = [min(word.end_s, after.start_s) for word, after in pairwise(words)]
-    ends += [word.end_s for word in words[-1:]]
-    return [
-        replace(word, start_s=round(word.start_s, 3), end_s=round(max(end, word.start_s + 0.02), 3))
-        for word, end in zip(words, ends, strict=True)
-    ]
+    """Return words that begin at 0 or later, each after the one before, and end before the next one begins."""
+    found: list[Word] = []
+    starts = np.maximum.accumulate([max(word.start_s, 0.02 * number) for number, word in enumerate(words)] or [0.0])
+    for number, word in enumerate(words):
+        start_s = float(starts[number])
+        after_s = float(starts[number + 1]) if number + 1 < len(words) else np.inf
+        end_s = min(max(word.end_s, start_s + 0.02), after_s)
+        found.append(replace(word, start_s=round(start_s, 3), end_s=round(end_s, 3)))
+    return found
 
 
 def _silence(frames: int, labels: int) -> Floats:
@@ -211,11 +236,24 @@ def read_description(folder: Path) -> dict[str, Any]:
             found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
             if found != wanted[name]:
                 raise ModelError(f"{name} is not the file that captioner.json describes: its sha256 is {found}")
+    except ModelError:
+        raise
     except OSError as problem:
         raise ModelError(f"no captioner in {folder}: {problem.strerror} ({problem.filename})") from None
-    except (KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as problem:
+    except (KeyError, TypeError, ValueError) as problem:
         raise ModelError(f"{folder / 'captioner.json'} describes no captioner: {problem!r}") from None
     return about
+
+
+def read_language(folder: Path) -> tuple[LanguageModel, list[tuple[int, bytes]]]:
+    """Return the language model and the pronunciations in `folder`. Raises ModelError for other files."""
+    try:
+        language, entries = LanguageModel.load(folder / "language.xz"), load_entries(folder / "lexicon.xz")
+    except (ValueError, IndexError) as problem:
+        raise ModelError(str(problem)) from None
+    if any(word >= len(language.words) for word, _ in entries):
+        raise ModelError("lexicon.xz has words that language.xz lacks")
+    return language, entries
 
 
 def open_session(path: Path, threads: int = 1) -> Any:  # noqa: ANN401 - onnxruntime has no types

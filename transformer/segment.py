@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transformer.audio import Floats, clean_samples
-from transformer.config import FRAME_S, MAX_PIECE_S, SAMPLE_RATE
+from transformer.config import MAX_PIECE_S, SAMPLE_RATE
 
 STEP = 160  # samples: levels are measured every 10 ms
 SHORTEST_S = 4.0  # a piece is not cut shorter than this where it can be helped
 PAUSE_S = 0.25
 PAUSE_DB = 22.0  # a pause is so much quieter than the piece's louder parts
 OVERLAP_S = 1.0
+OVERLAP_FRAMES = 26  # a piece of 15 s has 376 frames, its neighbour begins at frame 350
 SILENCE_DB = -65.0  # of full scale: what never gets louder is silence
 
 
@@ -48,7 +49,7 @@ def split(sound: NDArray[np.generic] | Iterable[NDArray[np.generic]]) -> Iterato
     Raises ValueError for sound of another shape or type.
     """
     limit, overlap = int(MAX_PIECE_S * SAMPLE_RATE), int(OVERLAP_S * SAMPLE_RATE)
-    half = round(OVERLAP_S / 2 / FRAME_S)
+    half = OVERLAP_FRAMES // 2
     waiting, start, joined = np.zeros(0, np.float32), 0, False
     for block in _blocks(sound, limit):
         waiting = np.concatenate([waiting, clean_samples(block)])

@@ -42,7 +42,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     from transformer.export import describe, export_onnx, quantise, strip
 
     torch.manual_seed(0)
-    config = ModelConfig(64, n_layers=2, n_heads=2, d_ff=256, conv_channels=8, conv_kernel=7, auxiliary_layer=1)
+    config = ModelConfig(64, n_layers=1, n_heads=2, d_ff=256, conv_channels=8, conv_kernel=7, auxiliary_layer=1)
     model = Captioner(config).eval().requires_grad_(False)
     model.phone_head.weight.mul_(8)  # or every label would be as likely
     model.letter_head.weight.mul_(8)
