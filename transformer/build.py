@@ -1,8 +1,8 @@
 """From speech and text to the folder that is served: `python -m transformer.build SPEECH WORK`.
 
 Steps, each left out where its result is there already: manifests of what the engines shall say, their sound, the
-lexicon, features, training, the language model, export, timing. `docs/guides/train-the-captioner.md` tells where each
-source of SPEECH is found and how a subset is made.
+lexicon, features, training, export, the language model, timing, the weights of the search. Where each source of SPEECH
+is found, and how a subset is made: `docs/guides/train-the-captioner.md`.
 """
 
 import argparse
@@ -158,6 +158,7 @@ def main() -> None:
     export_model(load_run(work / "runs" / "small"), model)
     write_language(work, model)
     measure_timing(work, model)
+    subprocess.run([sys.executable, "-m", "transformer.tune", str(speech), "--model", str(model)], check=True)
 
 
 if __name__ == "__main__":

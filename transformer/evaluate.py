@@ -127,7 +127,7 @@ class Peer:
     """pocketsphinx (PyPI, BSD): what it has heard before is not heard again, it is slow."""
 
     known: dict[str, str]
-    share: int = 4  # it hears one utterance in so many, and all of T4r
+    share: int = 8  # it hears one utterance in so many, and all of T4r
 
     def every(self, tier: str) -> int:
         """Return of how many utterances of a tier it hears one."""
@@ -206,7 +206,7 @@ def main() -> None:
         parser.add_argument(name, type=Path)
     parser.add_argument("--model", type=Path, default=WEIGHTS)
     parser.add_argument("--tiers", default="", help="only these, by comma")
-    parser.add_argument("--peer", type=int, default=4, help="let it hear one utterance in so many (0: none)")
+    parser.add_argument("--peer", type=int, default=8, help="let it hear one utterance in so many (0: none)")
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
     if not (options.work / "manifests").exists():

@@ -16,11 +16,11 @@ from transformer.metrics import word_accuracy
 from transformer.runtime import WEIGHTS, Floats, Transcriber
 
 GRID: dict[str, Sequence[float]] = {
-    "blank_penalty": (0.0, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0),
-    "language_weight": (0.6, 0.7, 0.8, 0.9, 1.0, 1.1),
-    "word_bonus": (-1.5, -1.0, -0.5, 0.0, 0.5, 1.0),
-    "unknown_phone": (-4.0, -3.3, -2.6),
-    "unknown_word": (-6.0, -4.0, -2.0),
+    "blank_penalty": (0.0, 1.0, 1.5, 2.5, 3.0, 4.0),
+    "language_weight": (0.6, 0.7, 0.9, 1.0, 1.1),
+    "word_bonus": (-1.5, -1.0, -0.5, 0.5, 1.0),
+    "unknown_phone": (-4.0, -2.6),
+    "unknown_word": (-6.0, -2.0),
 }
 Heard = tuple[list[Floats], str]  # phone log-probabilities of each stretch of an utterance, and what was meant
 
