@@ -35,7 +35,6 @@ T4X = {
 WORDLESS_CLIPS = 21
 MUSIC_DB = 15.0
 MUSIC_CLIPS = 40
-NEVER = 10**9
 
 Harden = Callable[[Floats, np.random.Generator], Floats]
 
@@ -105,10 +104,11 @@ def transcriber(folder: Path) -> Transcriber:
 
 
 def answer(tier: Tier, folder: Path, peer: "Peer", part: tuple[int, int]) -> list[Answer]:
-    """Return the answers to every n-th utterance of a tier, from the k-th: `part` is (k, n)."""
+    """Return the answers to one part of a tier's utterances: `part` (k, n) is the k-th of n in a row."""
+    first, last = (len(tier.utterances) * at // part[1] for at in (part[0], part[0] + 1))
     model = transcriber(folder)
     answers = []
-    for number, (utterance, samples) in enumerate(read_samples(tier.utterances[part[0] :: part[1]])):
+    for number, (utterance, samples) in enumerate(read_samples(tier.utterances[first:last])):
         random = np.random.default_rng(int.from_bytes(utterance.id.encode(), "little") % 2**32)
         sound = tier.harden(samples, random) if tier.harden else samples
         began = time.process_time()
@@ -116,7 +116,7 @@ def answer(tier: Tier, folder: Path, peer: "Peer", part: tuple[int, int]) -> lis
         words = " ".join(word.text for reading in readings for word in model.write(reading))
         cpu_s = time.process_time() - began
         greedy = " ".join(model.write_greedily(reading) for reading in readings)
-        heard = peer.hear(f"{tier.name} {utterance.id}", sound) if number % peer.every(tier.name) == 0 else None
+        heard = peer.hear(f"{tier.name} {utterance.id}", sound) if peer.wants(tier.name, number) else None
         seconds = len(sound) / SAMPLE_RATE
         answers.append(Answer(tier.name, utterance.id, utterance.text, words, greedy, heard, seconds, cpu_s))
     return answers
@@ -129,9 +129,9 @@ class Peer:
     known: dict[str, str]
     share: int = 8  # it hears one utterance in so many, and all of T4r
 
-    def every(self, tier: str) -> int:
-        """Return of how many utterances of a tier it hears one."""
-        return 1 if tier == "T4r" and self.share else self.share or NEVER
+    def wants(self, tier: str, number: int) -> bool:
+        """Tell whether it hears a part's utterance of this number."""
+        return self.share > 0 and (tier == "T4r" or number % self.share == 0)
 
     def hear(self, key: str, sound: Floats) -> str:
         """Return what it hears."""
