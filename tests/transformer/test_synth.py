@@ -12,6 +12,7 @@ from tests.requirements import require_tool
 from transformer import synth
 from transformer.synth import HELD_OUT_VARIANTS, HELD_OUT_VOICES, is_held_out, plan, write_manifest
 from transformer.tokenizer import LETTERS
+from transformer.tools import speak
 from transformer.tools.speak import Line, read_manifest, speak_espeak
 
 VARIANTS = ("Alex", "f2", "m3", "whisper")
@@ -152,14 +153,14 @@ def test_paces_and_pitches_vary_within_bounds(manifests: Plan) -> None:
 
 @pytest.fixture
 def uncached() -> Iterator[None]:
-    synth.espeak_variants.cache_clear()
+    speak.espeak_voices.cache_clear()
     yield
-    synth.espeak_variants.cache_clear()
+    speak.espeak_voices.cache_clear()
 
 
 @pytest.mark.usefixtures("uncached")
 def test_variants_are_read_from_espeaks_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(synth, "run", lambda *_: LISTING.encode())
+    monkeypatch.setattr(speak, "run", lambda *_: LISTING.encode())
     variants = synth.espeak_variants()
     assert {"Alex", "Storm"} <= set(variants)
     assert not {"Annie", "f5"} & set(variants)
@@ -169,7 +170,7 @@ def test_variants_are_read_from_espeaks_table(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.usefixtures("uncached")
 def test_espeak_has_the_variants_that_are_held_out() -> None:
     require_tool("espeak-ng")
-    everything = synth.run("espeak-ng", "--voices=variant").decode()
+    everything = speak.run("espeak-ng", "--voices=variant").decode()
     assert [name for name in HELD_OUT_VARIANTS if f"!v/{name} " not in everything] == []
     assert len(synth.espeak_variants()) > 50
 
