@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from bench.measuring import Row, print_table, ratio_row, run_command, spread
 from transformer.augment import read_sound
 from transformer.config import SAMPLE_RATE
-from transformer.evaluate import hear_with_peer
 from transformer.runtime import Transcriber
 
 VOICES = Path(__file__).parents[1] / "tests" / "transformer" / "voices" / "voices.opus"
@@ -25,6 +24,8 @@ LONG_S = 3 * 3600
 
 def main() -> None:
     """Print the table."""
+    from transformer.evaluate import hear_with_peer  # brings torch, which is not to be counted as memory of serving
+
     sound = read_sound(str(VOICES))
     seconds = len(sound) / SAMPLE_RATE
     model = Transcriber()
