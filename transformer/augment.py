@@ -182,7 +182,10 @@ def stretch_time(features: Floats, factor: float) -> Floats:
 
 
 def tilt(features: Floats, random: Random) -> Floats:
-    """Return features (frames, mels) through a random smooth equaliser of about ±6 dB (0.6 decades of power)."""
+    """Return features (frames, mels) through a random smooth equaliser of about ±6 dB (0.6 decades of power).
+
+    For the lesson: `audio.normalise` takes a fixed gain a band out again, so training has no use for it.
+    """
     mels = features.shape[1]
     angle = np.pi * np.arange(mels) / mels
     waves = [random.normal(0, 0.25 / order) * np.cos(order * angle + random.uniform(0, 6.3)) for order in (1, 2, 3, 4)]

@@ -24,8 +24,8 @@ from transformer.lexicon import count_words, pronounce, read_lexicon, write_lexi
 from transformer.normalise import normalise_text
 from transformer.phones import PHONE_IDS
 from transformer.runtime import WEIGHTS, Transcriber, Word
+from transformer.synth import TIERS
 
-TIERS = ("t1", "t2", "t3", "t3dev")
 VOCABULARY = 65_000  # words, those seen at least twice
 BIGRAMS, TRIGRAMS = 700_000, 800_000  # what 3.6 MB hold
 
@@ -155,6 +155,7 @@ def main() -> None:
     speak_manifests(work)
     prepare(speech, work)
     subprocess.run(train, check=True)
+    (model / "captioner.json").unlink(missing_ok=True)  # scores and weights of the search were another model's
     export_model(load_run(work / "runs" / "small"), model)
     write_language(work, model)
     measure_timing(work, model)

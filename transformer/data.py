@@ -19,7 +19,7 @@ from transformer import augment
 from transformer.audio import Floats, log_mel, normalise
 from transformer.config import N_MELS, SAMPLE_RATE
 from transformer.lexicon import Pronunciation, encode_phones
-from transformer.synth import is_held_out
+from transformer.synth import TIERS, is_held_out
 from transformer.tokenizer import encode_letters
 from transformer.tools.speak import read_manifest
 
@@ -113,11 +113,11 @@ class Job:
     speech: Path
 
 
-def prepare(speech: Path, work: Path, *, splits: Sequence[str] = ("t1", "t2", "t3", "t3dev")) -> None:
+def prepare(speech: Path, work: Path) -> None:
     """Compute every shard that is missing under `work`/features, two at a time."""
     (work / "features").mkdir(parents=True, exist_ok=True)
     people = read_people(speech)
-    spoken = list(chain.from_iterable(read_spoken(work, split) for split in ("train", *splits)))
+    spoken = list(chain.from_iterable(read_spoken(work, split) for split in ("train", *TIERS)))
     jobs = [*_people_jobs(people, work, speech), *_spoken_jobs(spoken, work, speech)]
     compute_wordless(speech, work / "features" / "wordless.0.npy")
     missing = [job for job in sorted(jobs, key=lambda job: job.variant) if not job.path.with_suffix(".json").exists()]
@@ -149,9 +149,9 @@ def compute_shard(job: Job) -> Path:
     """Compute one shard: float16 log-mel of all its utterances in a row, and a list of what they are."""
     seed = int.from_bytes(job.path.stem.encode(), "little") % 2**32
     random = np.random.default_rng(seed)
-    noises = (
-        [] if job.variant == 0 else [*read_noises(job.speech / "noise"), *(augment.music(20, random) for _ in range(4))]
-    )
+    noises: list[Floats] = []
+    if job.variant:
+        noises = [*read_noises(job.speech / "noise"), *(augment.music(20, random) for _ in range(4))]
     rows: list[dict[str, object]] = []
     features = []
     for utterance, samples in read_samples(job.utterances):
@@ -339,9 +339,3 @@ def collate(examples: Sequence[Example], features: Sequence[Floats]) -> Batch:
         np.array(list(chain.from_iterable(letters)), np.int64),
         np.array([len(item) for item in letters]),
     )
-
-
-if __name__ == "__main__":
-    import sys
-
-    prepare(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -16,19 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transformer.align import align, collapse
-from transformer.audio import log_mel, normalise
-from transformer.config import FRAME_S, SAMPLE_RATE, SUBSAMPLING
+from transformer.audio import Floats, log_mel, normalise
+from transformer.config import FRAME_S, HOP, SAMPLE_RATE, SUBSAMPLING, WINDOW
 from transformer.decoding import BeamSearch, BeamSettings, Heard, greedy_text
-from transformer.graph import build_graph, load_entries
+from transformer.graph import N_PHONES, build_graph, load_entries
 from transformer.language_model import UNKNOWN, LanguageModel
 from transformer.segment import Piece, split
+from transformer.tokenizer import LETTERS
 
-Floats = NDArray[np.float32]
 Span = tuple[int, int]  # frames [start, end)
 
 WEIGHTS = Path(__file__).with_name("weights")
 FORMAT = 1  # of the folder with a model; another number is refused
-FEWEST_SAMPLES = 400  # less than one window holds no word
+N_LETTERS = len(LETTERS) + 1  # with the blank
+FEWEST_SAMPLES = WINDOW  # less than one window holds no word
 LONGEST_DECODE = 4  # pieces read in one go where nobody pauses: a minute, to bound memory
 
 
@@ -110,8 +111,8 @@ class Transcriber:
 
     def _listen(self, piece: Piece) -> Reading:
         if len(piece.samples) < FEWEST_SAMPLES or piece.is_silent:
-            frames = -(-(1 + len(piece.samples) // 160) // SUBSAMPLING)
-            phones, letters = _silence(frames, 40), _silence(frames, 29)
+            frames = -(-(1 + len(piece.samples) // HOP) // SUBSAMPLING)
+            phones, letters = _silence(frames, N_PHONES), _silence(frames, N_LETTERS)
         else:
             features = normalise(log_mel(piece.samples))[None]  # (1, T, 80)
             inputs = {"features": features, "frames": np.array([features.shape[1]], np.int64)}
@@ -142,7 +143,7 @@ class Transcriber:
         if unknown:
             raise ValueError(f"the lexicon lacks {', '.join(unknown)}")
         parts = list(self.read(samples))
-        reading = _stitch(parts) if parts else Reading(0, _silence(0, 40), _silence(0, 29))
+        reading = _stitch(parts) if parts else Reading(0, _silence(0, N_PHONES), _silence(0, N_LETTERS))
         heard = [Heard(ids[word], 0, 0) for word in text.split()]
         said = [self.pronunciations[word.word][0] for word in heard]
         try:

@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transformer.audio import Floats, clean_samples
-from transformer.config import MAX_PIECE_S, SAMPLE_RATE
+from transformer.config import HOP, MAX_PIECE_S, SAMPLE_RATE
 
-STEP = 160  # samples: levels are measured every 10 ms
 SHORTEST_S = 4.0  # a piece is not cut shorter than this where it can be helped
 PAUSE_S = 0.25
 PAUSE_DB = 22.0  # a pause is so much quieter than the piece's louder parts
@@ -39,7 +38,7 @@ class Piece:
 
 def levels(samples: Floats) -> Floats:
     """Return the level of every 10 ms in dB of full scale."""
-    whole = samples[: len(samples) // STEP * STEP].reshape(-1, STEP)
+    whole = samples[: len(samples) // HOP * HOP].reshape(-1, HOP)
     return (10 * np.log10((whole**2).mean(1) + 1e-12)).astype(np.float32)
 
 
@@ -78,12 +77,12 @@ def find_pause(samples: Floats) -> int | None:
     Among pauses the latest counts most: each of the piece's later 10 ms is worth a bit of loudness.
     """
     level = levels(samples)
-    width = int(PAUSE_S * SAMPLE_RATE / STEP)
+    width = int(PAUSE_S * SAMPLE_RATE / HOP)
     loudest = np.lib.stride_tricks.sliding_window_view(level, width).max(1)  # of every stretch of PAUSE_S
-    first = int(SHORTEST_S * SAMPLE_RATE / STEP)
+    first = int(SHORTEST_S * SAMPLE_RATE / HOP)
     quiet = loudest[first:]
     is_pause = quiet < np.percentile(level, 90) - PAUSE_DB
     if not is_pause.any():
         return None
     worth = np.where(is_pause, np.arange(len(quiet)) * 0.02 - quiet, -np.inf)
-    return (first + int(worth.argmax()) + width // 2) * STEP
+    return (first + int(worth.argmax()) + width // 2) * HOP

@@ -20,6 +20,7 @@ ACCENTS = (
 # T2: four espeak voices that no training sees, in no accent.
 HELD_OUT_VARIANTS = ("f5", "klatt4", "max", "Annie")
 HELD_OUT_VOICES = ("en-us-nyc+f5", "en-us+klatt4", "en-gb-x-gbcwmd+max", "en-us+Annie")
+TIERS = ("t1", "t2", "t3", "t3dev")  # what engines speak for tests
 EVERY = 40  # one sentence in so many is for tests alone, whoever speaks it
 
 

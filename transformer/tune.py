@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from transformer.audio import Floats
 from transformer.data import is_dev, read_people, read_samples
 from transformer.decoding import BeamSearch, BeamSettings
 from transformer.export import describe
 from transformer.metrics import word_accuracy
-from transformer.runtime import WEIGHTS, Floats, Transcriber
+from transformer.runtime import WEIGHTS, Transcriber
 
 GRID: dict[str, Sequence[float]] = {
     "blank_penalty": (0.0, 1.0, 1.5, 2.5, 3.0, 4.0),

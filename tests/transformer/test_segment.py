@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transformer.audio import Floats, log_mel
-from transformer.config import FRAME_S, MAX_PIECE_S, SAMPLE_RATE, SUBSAMPLING
-from transformer.segment import OVERLAP_S, PAUSE_S, SHORTEST_S, STEP, Piece, find_pause, levels, split
+from transformer.config import FRAME_S, HOP, MAX_PIECE_S, SAMPLE_RATE, SUBSAMPLING
+from transformer.segment import OVERLAP_S, PAUSE_S, SHORTEST_S, Piece, find_pause, levels, split
 
 LIMIT = int(MAX_PIECE_S * SAMPLE_RATE)
 OVERLAP = int(OVERLAP_S * SAMPLE_RATE)
@@ -96,7 +96,7 @@ def test_speech_without_a_pause_is_cut_with_an_overlap(seconds: float) -> None:
     assert [bool(piece.drop_before) for piece in pieces] == [False, *[True] * (len(pieces) - 1)]
     assert [bool(piece.drop_after) for piece in pieces] == [*[True] * (len(pieces) - 1), False]
     frames = sum(frames_of(piece) - piece.drop_before - piece.drop_after for piece in pieces)
-    assert frames == -(-(1 + int(seconds * SAMPLE_RATE) // STEP) // SUBSAMPLING)
+    assert frames == -(-(1 + int(seconds * SAMPLE_RATE) // HOP) // SUBSAMPLING)
 
 
 def test_frames_next_to_a_forced_cut_have_heard_what_lies_beyond_it() -> None:
@@ -195,10 +195,10 @@ def test_an_hour_takes_the_memory_of_a_few_pieces() -> None:
 
 
 def test_levels_are_in_decibels_of_full_scale() -> None:
-    tone = np.sin(2 * np.pi * 1000 * np.arange(STEP * 4) / SAMPLE_RATE).astype(np.float32)
+    tone = np.sin(2 * np.pi * 1000 * np.arange(HOP * 4) / SAMPLE_RATE).astype(np.float32)
     assert levels(tone) == pytest.approx([-3.01] * 4, abs=0.01)
     assert levels(tone / 10) == pytest.approx([-23.01] * 4, abs=0.01)
-    assert levels(np.zeros(STEP + 5, np.float32)) == pytest.approx([-120])
+    assert levels(np.zeros(HOP + 5, np.float32)) == pytest.approx([-120])
     assert len(levels(tone[:100])) == 0
 
 
