@@ -112,10 +112,15 @@ class EmbeddedServer:
             assert self._process is not None
             assert self._process.poll() is None, self.log()[-3000:]
             if announced.exists() and (found := json.loads(announced.read_text()))["pid"] == self._process.pid:
-                self.url = found["url"]
-                headers = {"Authorization": f"Bearer {self.token}"}
-                self.http = httpx.Client(base_url=self.url, headers=headers, timeout=30)
+                self._reach(found["url"])
                 if self.http.get("/api/health").status_code == 200:
                     return
             time.sleep(0.05)
         raise AssertionError(f"not healthy within {START_TIMEOUT_S} s\n{self.log()[-3000:]}")
+
+    def _reach(self, url: str) -> None:
+        """Have `http` ask this server, and no earlier connection stay open behind it."""
+        if self.url != url or self.http.is_closed:
+            self.http.close()
+            self.url = url
+            self.http = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {self.token}"}, timeout=30)
