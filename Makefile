@@ -95,7 +95,8 @@ train-captioner: $(VENV)/.train ## Train the captioner from SPEECH=folder (hours
 	@ONEDNN_PRIMITIVE_CACHE_CAPACITY=10000 $(BIN)/python -m transformer.build "$(SPEECH)" "$(CAPTIONER_WORK)"
 
 evaluate-captioner: $(VENV)/.train ## Print the captioner's word accuracy, tier by tier, beside a peer
-	@$(BIN)/python -m transformer.evaluate "$(CAPTIONER_WORK)" "$(SPEECH)" "$(SPEECH)/../media"
+	@$(BIN)/python -m transformer.evaluate "$(CAPTIONER_WORK)" "$(SPEECH)" "$(SPEECH)/../media" \
+	  $(if $(wildcard $(CAPTIONER_WORK)/runs/second/checkpoint.pt),--run "$(CAPTIONER_WORK)/runs/second")
 
 clean: ## Remove .venv, caches and builds; what is in .streamforge stays
 	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage

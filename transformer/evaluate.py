@@ -8,6 +8,8 @@ learners of English, T4x clips from elsewhere. Nobody of T4 was trained on or us
 import argparse
 import json
 import multiprocessing
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +23,7 @@ from transformer import augment, build
 from transformer.audio import Floats
 from transformer.config import SAMPLE_RATE
 from transformer.data import Utterance, read_noises, read_people, read_samples, read_spoken, wordless
-from transformer.export import describe
+from transformer.export import describe, export_model, load_run
 from transformer.metrics import word_accuracy
 from transformer.runtime import WEIGHTS, Transcriber
 from transformer.synth import TIERS, is_held_out
@@ -36,6 +38,7 @@ T4X = {
 WORDLESS_CLIPS = 21
 MUSIC_DB = 15.0
 MUSIC_CLIPS = 40
+IN_FULL = ("T2", "T4r")  # what the network in 32 bits hears too
 
 Harden = Callable[[Floats, np.random.Generator], Floats]
 
@@ -176,11 +179,10 @@ def summarise(answers: Sequence[Answer]) -> dict[str, dict[str, float]]:
 
 def as_text(table: dict[str, dict[str, float]]) -> str:
     """Return the tier table as it is printed."""
-    lines = [f"{'tier':6}{'n':>5}{'beam':>8}{'greedy':>8}{'peer':>8}{'RTF':>8}"]
+    columns = ("beam", "greedy", "fp32", "peer")
+    lines = [f"{'tier':6}{'n':>5}" + "".join(f"{column:>8}" for column in (*columns, "RTF"))]
     for name, row in table.items():
-        cells = "".join(
-            f"{row[column]:8.1f}" if column in row else f"{'-':>8}" for column in ("beam", "greedy", "peer")
-        )
+        cells = "".join(f"{row[column]:8.1f}" if column in row else f"{'-':>8}" for column in columns)
         lines.append(f"{name:6}{row['utterances']:5.0f}{cells}{row['rtf']:8.4f}")
     return "\n".join(lines)
 
@@ -193,12 +195,20 @@ def evaluate(folder: Path, tiers: Sequence[Tier], peer: int, *, processes: int) 
             yield from part
 
 
+def write_in_full(run: Path, model: Path, folder: Path) -> None:
+    """Write the network of a training run in 32 bits, with the rest of `model`, into `folder`."""
+    shutil.copytree(model, folder, dirs_exist_ok=True)
+    export_model(load_run(run), folder, int8=False)
+    describe(folder, {})
+
+
 def main() -> None:
     """Evaluate a folder with a model; print the table, write it as JSON and into the model's description."""
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("work", "speech", "media"):
         parser.add_argument(name, type=Path)
     parser.add_argument("--model", type=Path, default=WEIGHTS)
+    parser.add_argument("--run", type=Path, help="the training run behind the model: heard in 32 bits beside it")
     parser.add_argument("--tiers", default="", help="only these, by comma")
     parser.add_argument("--peer", type=int, default=8, help="let it hear one utterance in so many (0: none)")
     parser.add_argument("--processes", type=int, default=2)
@@ -210,6 +220,13 @@ def main() -> None:
     wanted = [tier for tier in tiers if not options.tiers or tier.name in options.tiers.split(",")]
     answers = list(evaluate(options.model, wanted, options.peer, processes=options.processes))
     table = summarise(answers)
+    if options.run:
+        with tempfile.TemporaryDirectory() as folder:
+            write_in_full(options.run, options.model, Path(folder))
+            some = [tier for tier in wanted if tier.name in IN_FULL]
+            whole = summarise(list(evaluate(Path(folder), some, 0, processes=options.processes)))
+        for name, row in whole.items():
+            table[name]["fp32"] = row["beam"]
     invented = count_invented(options.model, options.speech, options.media)
     print(as_text(table))
     print(f"words over {invented['clips']} clips without speech: {invented['words']}")

@@ -56,6 +56,7 @@ class TrainConfig:
     """How long and how fast to learn."""
 
     epochs: int = 9
+    rate: float = 1.0  # the share of the learning rates below that the warm-up rises to
     frames: int = 9_000  # feature frames a batch: 90 s of sound, for each process
     muon_lr: float = 2e-3  # of the matrices inside the blocks
     adam_lr: float = 1.5e-3  # of everything else
@@ -66,7 +67,7 @@ class TrainConfig:
     phone_weight: float = 1.0
     harden: bool = True  # augment
     curriculum: bool = True  # the first epoch goes from short to long
-    steps: int = 0  # stop after so many, 0: after the epochs
+    steps: int = 0  # stop after so many in all, 0: after the epochs
     seed: int = 1
 
 
@@ -165,11 +166,13 @@ class Run:
             file.write(line + "\n")
 
 
-def start_run(folder: Path, shape: ModelConfig, config: TrainConfig) -> Run:
-    """Return a new run, or the one in `folder` where it stopped."""
+def start_run(folder: Path, shape: ModelConfig, config: TrainConfig, start: Path | None = None) -> Run:
+    """Return a new run (from the averaged weights of the run in `start`), or the one in `folder` where it stopped."""
     torch.manual_seed(config.seed)
     folder.mkdir(parents=True, exist_ok=True)
     model, average = Captioner(shape), Captioner(shape)
+    if start:
+        model.load_state_dict(torch.load(start / "checkpoint.pt", weights_only=True)["average"])
     average.load_state_dict(model.state_dict())
     run = Run(folder, model, average.eval().requires_grad_(requires_grad=False), make_optimizers(model, config), config)
     run.resume()
@@ -195,7 +198,8 @@ class Team:
 
 def train_step(run: Run, team: Team, batch: Batch) -> dict[str, float]:
     """Learn from one batch; return its losses."""
-    config, rate = run.config, learning_rate(run.step, run.total, run.config.warmup)
+    config = run.config
+    rate = config.rate * learning_rate(run.step, run.total, config.warmup)
     for optimizer, full in zip(run.optimizers, (config.muon_lr, config.adam_lr), strict=True):
         for group in optimizer.param_groups:
             group["lr"] = full * rate
@@ -236,13 +240,16 @@ def error_rates(model: Captioner, examples: list[Example], at_once: int = 16) ->
 def train(run: Run, team: Team, corpus: Corpus, noises: list[Example], tests: dict[str, list[Example]]) -> None:
     """Run the epochs that are left."""
     config = run.config
-    while run.epoch < config.epochs:
+    while run.epoch < config.epochs and not (config.steps and run.step >= config.steps):
         started, heard, sums = time.monotonic(), 0, Counter[str]()
         seed = config.seed * 1000 + run.epoch
         by_length = config.curriculum and run.epoch == 0
         plan = epoch(corpus, noises, seed=seed, frames=config.frames, by_length=by_length)
-        steps = min(len(plan) // team.size, config.steps or len(plan))
-        run.total = run.total or config.epochs * steps
+        steps = len(plan) // team.size
+        run.total = run.total or config.steps or config.epochs * steps
+        if config.steps:
+            steps = min(steps, config.steps - run.step)
+        first = run.step
         mine = enumerate(plan[: steps * team.size][team.rank :: team.size])
         batches = (make_batch(groups, noises, (seed, team.rank, at), harden=config.harden) for at, groups in mine)
         run.model.train()
@@ -251,7 +258,7 @@ def train(run: Run, team: Team, corpus: Corpus, noises: list[Example], tests: di
             heard += int(batch.frames.sum()) * team.size
             if team.rank == 0 and run.step % 50 == 0:
                 speed = heard / 100 / (time.monotonic() - started)
-                loss = sums["phone"] / (run.step % steps or steps)
+                loss = sums["phone"] / (run.step - first)
                 print(f"step {run.step}/{run.total} phone {loss:.3f} {speed:.0f} x real time", flush=True)
         run.epoch += 1
         if team.rank == 0:
@@ -279,8 +286,8 @@ def work(rank: int, options: argparse.Namespace) -> None:
         distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=team.size)
     lexicon = read_lexicon(options.work / "lexicon.tsv")
     corpora = load(options.work, lexicon, GROUPS)
-    config = TrainConfig(epochs=options.epochs)
-    run = start_run(options.work / "runs" / options.name, getattr(configs, options.shape), config)
+    config = TrainConfig(epochs=options.epochs, rate=options.rate, seed=options.seed, curriculum=options.start is None)
+    run = start_run(options.work / "runs" / options.name, getattr(configs, options.shape), config, options.start)
     if rank == 0:
         run.log(utterances=len(corpora["train"]), parameters=sum(p.numel() for p in run.model.parameters()))
     noises = [variants[0] for variants in corpora["wordless"].values()]
@@ -292,9 +299,12 @@ def main() -> None:
     """Read the command line and start the team."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path)
-    parser.add_argument("--name", default="small")
+    parser.add_argument("--name", default="first")
     parser.add_argument("--shape", default="SMALL", choices=["SMALL", "NANO"])
     parser.add_argument("--epochs", type=int, default=TrainConfig.epochs)
+    parser.add_argument("--start", type=Path, help="the folder of a run whose weights to go on from")
+    parser.add_argument("--rate", type=float, default=1.0, help="share of the full learning rates")
+    parser.add_argument("--seed", type=int, default=TrainConfig.seed)
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
     (options.work / "runs").mkdir(parents=True, exist_ok=True)

@@ -34,10 +34,10 @@ def read_dev(model: Transcriber, speech: Path, readers: int, learners: int) -> l
     return [([part.phones for part in model.read(sound)], item.text) for item, sound in read_samples(chosen)]
 
 
-def accuracy(model: Transcriber, settings: BeamSettings, heard: Sequence[Heard]) -> float:
+def accuracy(search: BeamSearch, settings: BeamSettings, heard: Sequence[Heard]) -> float:
     """Return the word accuracy of decoding with `settings`."""
-    search = BeamSearch(model.search.graph, model.search.language, settings)
-    words = model.search.language.words
+    search = replace(search, settings=settings)
+    words = search.language.words
     said = [" ".join(words[word.word] for part in parts for word in search.decode(part)) for parts, _ in heard]
     return word_accuracy(list(zip(said, (meant for _, meant in heard), strict=True)))
 
@@ -45,12 +45,12 @@ def accuracy(model: Transcriber, settings: BeamSettings, heard: Sequence[Heard])
 def tune(model: Transcriber, heard: Sequence[Heard], rounds: int = 1) -> BeamSettings:
     """Return the best settings found from the model's own."""
     best = model.search.settings
-    score = accuracy(model, best, heard)
+    score = accuracy(model.search, best, heard)
     for _ in range(rounds):
         for name, values in GRID.items():
             for value in values:
                 tried = replace(best, **{name: value})  # type: ignore[arg-type]
-                found = accuracy(model, tried, heard)
+                found = accuracy(model.search, tried, heard)
                 print(f"{name} {value:5.2f}: {100 * found:.2f} %", flush=True)
                 if found > score:
                     best, score = tried, found

@@ -112,4 +112,6 @@ def test_scores_hold_what_was_asked(model: Transcriber) -> None:
     assert tiers["T4r"]["beam"] >= 65
     assert tiers["T1"]["beam"] >= 85
     assert tiers["T2"]["beam"] >= 80
+    for tier in ("T2", "T4r"):
+        assert abs(tiers[tier]["beam"] - tiers[tier]["fp32"]) <= 1, "eight bits must not cost a point"
     assert scores["without_speech"]["words"] == 0
