@@ -31,11 +31,11 @@ class BeamSettings:
     hypotheses: int = 160
     threshold: float = 13.0  # a hypothesis so much (natural log) behind the best is given up
     phone_floor: float = -9.0  # phones less likely than this are not tried
-    blank_penalty: float = 2.0  # CTC learns to be silent rather than wrong (a half of all frames): this takes it back
-    language_weight: float = 0.8
+    blank_penalty: float = 2.5  # CTC learns to be silent rather than wrong (a half of all frames): this takes it back
+    language_weight: float = 1.0
     word_bonus: float = 0.0
     unknown_word: float = -4.0  # on top of what the language model says of an unknown word
-    unknown_phone: float = -3.3  # for each phone of it
+    unknown_phone: float = -4.0  # for each phone of it
     sure_blank: float = -0.02  # frames whose blank is likelier than this start no phone
 
 
