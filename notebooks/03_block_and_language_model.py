@@ -62,8 +62,8 @@ def toy_norm(x: Tensor, gain: Tensor | float = 1.0, offset: Tensor | float = 0.0
 norm, x = nn.LayerNorm(64), torch.randn(2, 5, 64)
 nn.init.normal_(norm.weight)
 nn.init.normal_(norm.bias)
-torch.testing.assert_close(toy_norm(x, norm.weight, norm.bias), norm(x), rtol=0, atol=1e-5)
-torch.testing.assert_close(toy_norm(100 * x + 7), toy_norm(x), rtol=0, atol=1e-4)
+assert torch.allclose(toy_norm(x, norm.weight, norm.bias), norm(x), rtol=0, atol=1e-5)
+assert torch.allclose(toy_norm(100 * x + 7), toy_norm(x), rtol=0, atol=1e-4)
 
 # %% [markdown]
 # ## 2. Four ways to stack layers
@@ -159,8 +159,8 @@ network = feed_forward(64, 256)
 x, order = torch.randn(2, 7, 64), torch.randperm(7)
 up, _, down = network
 by_hand = (z := x @ up.weight.T + up.bias) * z.sigmoid() @ down.weight.T + down.bias
-torch.testing.assert_close(network(x), by_hand, rtol=0, atol=1e-5)
-torch.testing.assert_close(network(x)[:, order], network(x[:, order]))
+assert torch.allclose(network(x), by_hand, rtol=0, atol=1e-5)
+assert torch.allclose(network(x)[:, order], network(x[:, order]), rtol=0, atol=1e-5)
 
 # %% [markdown]
 # ## 4. The block, by hand and of the house
@@ -196,7 +196,7 @@ def toy_block(x: Tensor, mask: Tensor) -> Tensor:
 x, everything = torch.randn(2, 9, 64), torch.ones(9, 9, dtype=torch.bool)
 keep = torch.ones(2, 9, 1)  # only the convolution reads it: 0 on padding
 for mask in (everything, everything.tril()):
-    torch.testing.assert_close(block(x, mask, keep), toy_block(x, mask), rtol=0, atol=1e-5)
+    assert torch.allclose(block(x, mask, keep), toy_block(x, mask), rtol=0, atol=1e-5)
 
 d, f = config.d_model, config.d_ff
 numbers = {"attention": 4 * d * d + 3 * d, "feed-forward": 2 * d * f + f + d, "norms": 4 * d}
@@ -239,11 +239,11 @@ def bits(sentence: str) -> float:
     return 3 + 2 + 1 + 2 * has_adjective + 3 + math.log2(3)
 
 
-sentences = [say() for _ in range(3000)]
-unseen = list(dict.fromkeys(sentences[:120]))
-learn = [sentence for sentence in sentences[120:] if sentence not in set(unseen)]
+sentences = [say() for _ in range(2000)]
+unseen = list(dict.fromkeys(sentences[:60]))
+learn = [sentence for sentence in sentences[60:] if sentence not in set(unseen)]
 floor = sum(map(bits, unseen)) / sum(len(sentence) + 1 for sentence in unseen)
-print(*learn[:3], sep="\n")
+print(*learn[-3:], sep="\n")
 print(f"{len(learn)} to learn from, {len(unseen)} unseen; nobody can do better than {floor:.3f} bits a letter")
 
 # %% [markdown]
@@ -365,6 +365,10 @@ for axis, causal in zip(axes, (True, False), strict=True):
 # what it can see. A score below the entropy is not a triumph but an alarm.
 #
 # The right picture follows the one letter that needs memory: is it "h**i**s" or "h**e**r"? Counting stays at one half.
+#
+# The optimiser is Adam, in its own few lines: running means of each gradient and of its square, both made up for their
+# start at 0; a weight moves by the one over the root of the other, times the rate. In the second half of the steps the
+# rate falls evenly to nothing, so that the curve can come to rest.
 
 
 # %%
@@ -379,24 +383,32 @@ def score(model: LanguageModel) -> tuple[float, float]:
     return loss.item() / math.log(2), right.float().mean().item()
 
 
-def train(model: LanguageModel, steps: int, rate: float = 3e-3, batch: int = 32) -> list[tuple[int, float, float]]:
-    optimiser, curve = torch.optim.Adam(model.parameters(), rate), []
+def train(model: LanguageModel, steps: int, rate: float = 8e-3, batch: int = 16) -> list[tuple[int, float, float]]:
+    weights, curve = [*model.parameters()], []
+    sizes = [weight.numel() for weight in weights]
+    mean, square = torch.zeros(2, sum(sizes))
     for step in range(steps + 1):
         if step % 10 == 0:
             curve.append((step, *score(model)))
         rows = torch.randint(len(letters), (batch,))
         logits = model(letters[rows])
-        functional.cross_entropy(logits.flatten(0, 1), target[rows].flatten(), ignore_index=NOTHING).backward()
-        optimiser.step()
-        optimiser.zero_grad()
+        loss = functional.cross_entropy(logits.flatten(0, 1), target[rows].flatten(), ignore_index=NOTHING)
+        gradient = torch.cat([part.flatten() for part in torch.autograd.grad(loss, weights)])
+        mean.lerp_(gradient, 0.1)
+        square.lerp_(gradient.square(), 0.001)
+        size = (square / (1 - 0.999 ** (step + 1))).sqrt() + 1e-8
+        now = rate * min(1, 2 - 2 * step / (steps + 1))
+        moves = now / (1 - 0.9 ** (step + 1)) * mean / size
+        for weight, move in zip(weights, moves.split(sizes), strict=True):
+            weight.data -= move.view_as(weight)
     return curve
 
 
 # %%
 started = time.process_time()
-torch.manual_seed(3)
+torch.manual_seed(6)
 model, cheat = LanguageModel(small), LanguageModel(small, causal=False)
-curve, cheating = train(model, 170), train(cheat, 80)
+curve, cheating = train(model, 160), train(cheat, 80)
 size = sum(weight.numel() for weight in model.parameters())
 print(f"{size} weights, {time.process_time() - started:.1f} s: {curve[-1][1]:.3f} bits a letter, floor {floor:.3f}")
 
@@ -407,8 +419,8 @@ axes[0].semilogy([step for step, *_ in cheating], [loss for _, loss, _ in cheati
 lines = {"letters": counted[0], "pairs": counted[1], "last 3": counted[3], "floor": floor}
 for name, value in lines.items():
     axes[0].axhline(value, color="k", ls=":", lw=1)
-    axes[0].text(172, value, name, va="center")
-axes[0].set(xlabel="steps of 32 sentences", ylabel="bits a letter, unseen")
+    axes[0].text(162, value, name, va="center")
+axes[0].set(xlabel="steps of 16 sentences", ylabel="bits a letter, unseen")
 axes[0].minorticks_off()
 axes[0].set_yticks([0.25, 0.5, 1, 2, 4], ["¼", "½", 1, 2, 4])
 axes[0].legend(frameon=False, loc="center right")
@@ -421,8 +433,8 @@ assert curve[-1][2] > 0.95
 assert cheating[-1][1] < 0.7 * floor
 
 # %% [markdown]
-# The second picture shows a *phase*: for dozens of steps nothing, then within a few all. Attention has found the name.
-# We can watch it look: for the query at the pronoun's "h", where do the heads put their weight?
+# The second picture shows a *phase*: for 30 steps no better than a coin, 70 steps later all right. Attention has found
+# the name. We can watch it look: for the query at the pronoun's "h", where do the heads put their weight?
 
 # %%
 line = "maria films the old garden and sends it to h"
@@ -450,13 +462,14 @@ assert torch.cat(looks)[:, 1:7].sum(-1).max() > 0.3, "some head looks at the nam
 print(f"p(e) = {chances[ID['e']]:.3f}, p(i) = {chances[ID['i']]:.3f}")
 
 # %% [markdown]
-# A head looks past everything, straight back at the name; others read the last word, which tells that a pronoun's "h"
-# has just been written.
+# In each block a head looks past everything, straight back at the name. What the others look for one can only guess.
+# And it need not be so: with two of five seeds no head looked there from this letter, though the pronouns were right.
+# Letters on the way may have carried the name along.
 #
 # ## 8. Pre-norm against post-norm, for real
 #
 # The promise of section 2 was: with a direct line to each layer, large steps are safe. Twelve thin blocks, the same
-# start and the same sentences, and a learning rate four times that of above. A post-norm block is made of the same
+# start and the same sentences, and a learning rate half as large again as above. A post-norm block is made of the same
 # parts in another order. **Predict** who falls behind.
 
 
@@ -506,7 +519,7 @@ def write(model: LanguageModel, temperatures: Tensor) -> list[str]:
     return ["".join(SYMBOLS[number] for number in line).split("\n")[1] for line in lines.tolist()]
 
 
-temperatures, EACH = (0.05, 0.5, 1.0, 1.5, 2.0, 3.0), 40
+temperatures, EACH = (0.01, 0.5, 1.0, 1.5, 3.0), 25
 written = write(model, torch.tensor(temperatures).repeat_interleave(EACH))
 groups = {t: written[n * EACH : (n + 1) * EACH] for n, t in enumerate(temperatures)}
 for t, lines in groups.items():
@@ -535,7 +548,7 @@ excess = (curve[-1][1] - floor) * sum(len(sentence) + 1 for sentence in unseen) 
 print(f"{excess:.1f} bits a line too many: at least {2**-excess:.0%} should be correct; {correct[2]:.0%} are")
 assert correct[0] > 0.9
 assert correct[-1] < 0.1
-assert correct[2] > 2**-excess - 0.2  # 40 lines are dice
+assert correct[2] > 2**-excess - 0.2  # 25 lines are dice
 assert different[0] < 0.2 < different[2]
 
 # %% [markdown]

@@ -219,13 +219,11 @@ print(gradients[0].round(3))
 
 # %%
 logits, shots = torch.zeros(30, 4, requires_grad=True), {}
-optimiser = torch.optim.SGD([logits], lr=1)
 for step in range(401):
     if step in (0, 3, 30, 100, 400):
         shots[step] = logits.detach().softmax(-1).numpy()
-    optimiser.zero_grad()
-    torch_loss(logits.log_softmax(-1), [1, 2, 3]).backward()
-    optimiser.step()
+    (gradient,) = torch.autograd.grad(torch_loss(logits.log_softmax(-1), [1, 2, 3]), logits)
+    logits.data -= gradient
 
 
 # %%
@@ -257,7 +255,7 @@ print("frames with a letter above 1/2:", widths)
 # length.
 
 # %%
-from transformer.audio import log_mel, normalise
+from transformer.audio import log_mel, log_mel_torch, normalise
 from transformer.config import SAMPLE_RATE, ModelConfig
 from transformer.model import Captioner
 from transformer.tokenizer import decode_letters, encode_letters
@@ -296,18 +294,19 @@ plt.tight_layout()
 
 # %%
 def random_texts(count: int) -> list[str]:
-    return ["".join(rng.choice(list(FORMANTS), rng.integers(2, 6))) for _ in range(count)]
+    return ["".join(rng.choice(list(FORMANTS), rng.integers(2, 5))) for _ in range(count)]
 
 
 def make_batch(texts: list[str]) -> tuple[torch.Tensor, torch.Tensor, list[torch.Tensor], list[np.ndarray]]:
     """Return padded features, how many frames are sound, targets, and the seconds where letters begin and end."""
     sounds, ends = zip(*map(say, texts), strict=True)
-    features = [torch.from_numpy(normalise(log_mel(sound))) for sound in sounds]
+    spectra = [log_mel_torch(torch.from_numpy(sound)[None])[0].numpy() for sound in sounds]  # as log_mel, by torch
+    features = [torch.from_numpy(normalise(spectrum)) for spectrum in spectra]
     targets = [torch.tensor(encode_letters(text)) for text in texts]
     return pad_sequence(features, batch_first=True), torch.tensor([len(item) for item in features]), targets, [*ends]
 
 
-train_texts, held_out_texts = random_texts(360), random_texts(400)
+train_texts, held_out_texts = random_texts(360), random_texts(200)
 held_out_texts = [text for text in held_out_texts if text not in set(train_texts)][:48]
 batches = [make_batch(train_texts[at : at + 12]) for at in range(0, 360, 12)]
 held_out = make_batch(held_out_texts)
@@ -370,14 +369,16 @@ assert np.isclose(np.mean(by_length), batch_loss(new_model(0), *batches[0]).item
 # %% [markdown]
 # (torch's mean divides each loss by its target's length; so did we, in the last two lines.)
 #
-# The learning rate rises to `peak` within `warm_up` steps and falls along a cosine to nothing.
+# The optimiser is Adam, in its own few lines: running means of each gradient and of its square, both made up for their
+# start at 0; a weight moves by the one over the root of the other, times the rate. The rate rises to `peak` within
+# `warm_up` steps and falls along a cosine to nothing.
 
 
 # %%
-def fit(model: Captioner, steps: int, peak: float, warm_up: int, every: int = 20) -> dict[str, list]:
-    optimiser = torch.optim.AdamW(model.parameters(), lr=peak)
-    shape = lambda step: min(1, (step + 1) / max(1, warm_up)) * (0.5 + 0.5 * np.cos(np.pi * step / steps))  # noqa: E731
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, shape)
+def fit(model: Captioner, steps: int, peak: float, warm_up: int, every: int = 15) -> dict[str, list]:
+    weights = [*model.parameters()]
+    sizes = [weight.numel() for weight in weights]
+    mean, square = torch.zeros(2, sum(sizes))
     log: dict[str, list] = {"loss": [], "error": [], "posteriors": []}
     for step in range(steps + 1):
         if step % every == 0:
@@ -385,25 +386,30 @@ def fit(model: Captioner, steps: int, peak: float, warm_up: int, every: int = 20
             wrong = sum(edits(*pair) for pair in zip(got, held_out_texts, strict=True))
             log["error"].append(wrong / sum(map(len, held_out_texts)))
             log["posteriors"].append(posteriors)
-        optimiser.zero_grad()
         loss = batch_loss(model, *batches[step % len(batches)])
-        loss.backward()
-        optimiser.step()
-        schedule.step()
+        parts = torch.autograd.grad(loss, weights, materialize_grads=True)
+        gradient = torch.cat([part.flatten() for part in parts])
+        mean.lerp_(gradient, 0.1)
+        square.lerp_(gradient.square(), 0.001)
+        size = (square / (1 - 0.999 ** (step + 1))).sqrt() + 1e-8
+        rate = peak * min(1, (step + 1) / max(1, warm_up)) * (0.5 + 0.5 * np.cos(np.pi * step / steps))
+        moves = rate / (1 - 0.9 ** (step + 1)) * mean / size
+        for weight, move in zip(weights, moves.split(sizes), strict=True):
+            weight.data -= move.view_as(weight)
         log["loss"].append(loss.item())
     return log
 
 
 # %%
-began, model = time.perf_counter(), new_model(4)
-log = fit(model, 160, peak=0.015, warm_up=30)
-print(f"{time.perf_counter() - began:.1f} s, letter error rate {log['error'][-1]:.1%} on strings never heard")
+began, model = time.process_time(), new_model(0)
+log = fit(model, 135, peak=0.04, warm_up=30)
+print(f"{time.process_time() - began:.1f} s, letter error rate {log['error'][-1]:.1%} on strings never heard")
 _, (left, middle, right) = plt.subplots(1, 3)
 left.semilogy(log["loss"])
 left.set(xlabel="step", title="loss, per letter")
-middle.plot(range(0, 161, 20), log["error"], "o-")
+middle.plot(range(0, 136, 15), log["error"], "o-")
 middle.set(xlabel="step", title="letter error rate", ylim=(0, 1.25))
-right.plot(range(0, 161, 20), [float(p[..., 0].mean()) for p in log["posteriors"]], "o-")
+right.plot(range(0, 136, 15), [float(p[..., 0].mean()) for p in log["posteriors"]], "o-")
 right.set(xlabel="step", title="mean P(blank)", ylim=(0, 1.05))
 plt.tight_layout()
 assert log["error"][-1] < 0.1
@@ -427,9 +433,9 @@ for name, kind in (("with a double letter", True), ("without", False)):
 # letters truly begin and end. CTC promises nothing about *when*; do the peaks lie in their letters all the same?
 
 # %%
-chosen = next(at for at, (wanted, text) in enumerate(pairs) if wanted == text and len(set(wanted)) == 5)
+chosen = next(at for at, (wanted, text) in enumerate(pairs) if wanted == text and len(set(wanted)) == 4)
 wanted = held_out_texts[chosen]
-shots = {20 * n: log["posteriors"][n][chosen, : 1 + int(held_out[3][chosen][-1] * 25)].numpy() for n in (0, 2, 3, 8)}
+shots = {15 * n: log["posteriors"][n][chosen, : 1 + int(held_out[3][chosen][-1] * 25)].numpy() for n in (0, 3, 4, 9)}
 show_posteriors(shots, dict(zip(encode_letters(wanted), wanted, strict=True)), held_out[3][chosen])
 print(wanted)
 
@@ -457,26 +463,25 @@ print(f"{np.mean((np.array(inside) > 0) & (np.array(inside) < 1)):.0%} of peaks 
 # Adam divides each gradient by its own recent size. In the first steps it knows no size yet, so every weight moves by a
 # full learning rate at once, whatever its gradient. With a small rate that does no harm. With a large one it throws the
 # weights to where softmaxes are saturated and nothing flows back. So a warm-up should matter for a large rate; let us
-# take one eight times ours, and three seeds, since one seed proves nothing.
+# take one three times ours, and three seeds, since one seed proves nothing.
 
 # %%
-began, final = time.perf_counter(), {}
+began, final = time.process_time(), {}
 for warm_up, colour in ((0, "C3"), (30, "C0")):
     for seed in (0, 1, 2):
-        errors = fit(new_model(seed), 90, peak=0.12, warm_up=warm_up, every=30)["error"]
-        plt.plot(range(0, 91, 30), errors, colour + "o-", label=f"warm-up {warm_up}" if seed == 0 else None)
+        errors = fit(new_model(seed), 75, peak=0.12, warm_up=warm_up)["error"]
+        plt.plot(range(0, 76, 15), errors, colour + "o-", label=f"warm-up {warm_up}" if seed == 0 else None)
         final.setdefault(warm_up, []).append(round(errors[-1], 3))
 plt.gca().set(xlabel="step", ylabel="letter error rate", ylim=(0, 1.25))
 plt.legend(frameon=False)
 plt.tight_layout()
-print(f"{time.perf_counter() - began:.1f} s", final)
-assert np.mean(final[30]) < np.mean(final[0])
+print(f"{time.process_time() - began:.1f} s", final)
+assert max(final[30]) < 0.5 * min(final[0])
 
 # %% [markdown]
-# How much is luck? While this was written we tried five seeds for 160 steps, with batches of 16. At this rate four of
-# five had more than half of the letters wrong without a warm-up, and none with one. At 0.02 it was one of five against
-# none; at 0.004, two seeds each, the warm-up only delayed. So it buys a *larger* rate that works reliably, not a better
-# network.
+# How much is luck? While this was written we tried five seeds. At this rate all five had more than half of the letters
+# wrong without a warm-up, and none with one. At 0.04, for 120 steps, it was one of five against none; at 0.01, with two
+# seeds each, the warm-up only delayed. So it buys a *larger* rate that works reliably, not a better network.
 #
 # ## Exercises
 #

@@ -1,7 +1,8 @@
 # %% [markdown]
 # # Solutions to 03 · The block and a language model
 #
-# The notebook's small language and a model come first; then each stands alone.
+# The notebook's small language and a model come first, trained by torch's Adam at a constant rate; then each stands
+# alone.
 
 # %%
 import math
