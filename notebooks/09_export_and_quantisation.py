@@ -20,13 +20,18 @@
 # one byte, and it is refused.
 
 # %%
+import gc
 import hashlib
 import json
 import logging
+import os
 import tempfile
 import time
 from collections import Counter, defaultdict
 from pathlib import Path
+
+gc.disable()  # looking for cycles among the many small objects of the exporter takes a second and frees hardly anything
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # as for torch below: small matrices gain nothing from two threads
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -151,9 +156,9 @@ def make_batch(sounds: list[np.ndarray]) -> tuple[Tensor, Tensor]:
     return pad_sequence(features, batch_first=True), torch.tensor([len(item) for item in features])
 
 
-corpus = [sentence() for _ in range(300)]
-batches = [(texts, make_batch([say(text)[0] for text in texts])) for texts in np.reshape(corpus, (25, 12)).tolist()]
-test = [(text, *say(text)) for text in (sentence() for _ in range(40))]
+corpus = [sentence() for _ in range(240)]
+batches = [(texts, make_batch([say(text)[0] for text in texts])) for texts in np.reshape(corpus, (20, 12)).tolist()]
+test = [(text, *say(text)) for text in (sentence() for _ in range(20))]
 print(tuple(batches[0][1][0].shape), corpus[:3])
 
 # %% [markdown]
@@ -177,7 +182,7 @@ def loss_of(texts: list[str], batch: tuple[Tensor, Tensor]) -> Tensor:
 
 
 # %%
-began, losses, STEPS = time.process_time(), [], 110
+began, losses, STEPS = time.process_time(), [], 100
 optimiser = torch.optim.AdamW(model.parameters(), lr=0.012)
 shape = lambda step: min(1, (step + 1) / 25) * (0.5 + 0.5 * np.cos(np.pi * step / STEPS))  # noqa: E731
 schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, shape)
@@ -185,6 +190,7 @@ for step in range(STEPS):
     optimiser.zero_grad()
     loss = loss_of(*batches[step % len(batches)])
     loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimiser.step()
     schedule.step()
     losses.append(loss.item())
@@ -202,7 +208,7 @@ print(f"{sum(weight.numel() for weight in model.parameters()):,} weights, {time.
 # one?
 
 # %%
-from transformer.export import describe, export_model, export_onnx, quantise
+from transformer.export import describe, export_onnx, quantise
 
 began = time.process_time()
 export_onnx(model, folder / "fp32.onnx")
@@ -298,7 +304,7 @@ plt.semilogy(np.abs(head).max(0) / 127 / np.sqrt(12), "k_", label="largest / 127
 plt.gca().set(xlabel="column (blank, then 39 phones)", ylabel="RMS error")
 plt.legend(frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1))
 errors = {name: (q * scale - head) ** 2 for name, (q, scale) in ways.items()}
-assert errors["one a column"].mean() < 0.6 * errors["one scale"].mean()
+assert errors["one a column"].mean() < 0.7 * errors["one scale"].mean()
 largest = np.abs(head).max(0).argmax()
 assert np.isclose(errors["one a column"][:, largest].sum(), errors["one scale"][:, largest].sum())
 
@@ -376,9 +382,10 @@ def parts_of(graph: onnx.GraphProto) -> dict[str, str]:
 # %%
 arrays = {init.name: numpy_helper.to_array(init) for init in small.initializer}
 parts = parts_of(small)
-(name,) = (name for name in arrays if arrays[name].shape == q.shape and parts[name] == "phone_head.bias")
-assert np.array_equal(arrays[name], q)
-assert np.allclose(arrays[name.replace("_quantized", "_scale")], scale, rtol=1e-6)
+(head_name,) = (name for name in arrays if arrays[name].shape == q.shape and parts[name] == "phone_head.bias")
+scale_name = head_name.replace("_quantized", "_scale")
+assert np.array_equal(arrays[head_name], q)
+assert np.allclose(arrays[scale_name], scale, rtol=1e-6)
 print("phone head: the same", q.size, "bytes and", scale.size, "scales")
 
 # %%
@@ -499,7 +506,7 @@ def caption(transcriber: Transcriber, sound: np.ndarray) -> str:
 # %%
 levels, wrong = (0, 0.06, 0.1, 0.15), {name: [] for name in both}
 for level in levels:
-    noisy = [(text, sound + level * rng.normal(size=len(sound)).astype(np.float32)) for text, sound, _ in test[:24]]
+    noisy = [(text, sound + level * rng.normal(size=len(sound)).astype(np.float32)) for text, sound, _ in test]
     for name, one in both.items():
         wrong[name].append(1 - word_accuracy([(caption(one, sound), text) for text, sound in noisy]))
 for (name, rates), style in zip(wrong.items(), ("o-", "s--"), strict=True):
@@ -509,44 +516,55 @@ plt.gca().set(xlabel="noise", ylabel="word error rate", ylim=0)
 plt.legend(frameon=False)
 assert wrong["bytes"][0] < 0.1
 assert max(abs(a - b) for a, b in zip(*wrong.values(), strict=True)) < 0.1
+assert abs(np.mean(wrong["float"]) - np.mean(wrong["bytes"])) < 0.02
 
 # %% [markdown]
 # ## 6. The file is what matters
 #
 # "The model is ours" is easily said: how would you notice if captions came from somewhere else? By taking the part
-# away. We change **one matrix**: in the phone head the columns of our eight phones move on by one, so that what was
-# heard as AE becomes the next phone. Nothing else changes, in code or files. Predict the captions before you run it.
+# away. We change **one matrix**, in the file itself: in the phone head the columns of S and T, and their scales, change
+# places. What was heard as S becomes T, and the other way round. Nothing else changes, in code or files. Look at the
+# words of our language again and predict: which of them can still be captioned?
 
 # %%
-changed = Captioner(TINY).eval()
-changed.load_state_dict(model.state_dict())
-used = [PHONE_IDS[phone] for phone in SOUNDS.values()]
-with torch.no_grad():
-    changed.phone_head.weight[used] = model.phone_head.weight[np.roll(used, 1).tolist()]
+edited = onnx.load(served / "captioner.onnx")
+columns = [PHONE_IDS["S"], PHONE_IDS["T"]]
+for init in edited.graph.initializer:
+    if init.name in (head_name, scale_name):
+        array = numpy_helper.to_array(init).copy()
+        array[..., columns] = array[..., columns[::-1]]
+        init.CopyFrom(numpy_helper.from_array(array, init.name))
 other = folder / "other"
-export_model(changed, other, int8=True)
+other.mkdir()
+onnx.save(edited, other / "captioner.onnx")
 for name in ("language.xz", "lexicon.xz"):
     (other / name).write_bytes((served / name).read_bytes())
-describe(other, {"name": "toy", "version": "9, phones moved"})
+describe(other, {"name": "toy", "version": "9, S and T exchanged"})
 
 # %%
 theirs = {init.name: numpy_helper.to_array(init) for init in onnx.load(other / "captioner.onnx").graph.initializer}
 differ = [parts.get(name) for name in arrays if not np.array_equal(arrays[name], theirs[name])]
 print("what differs between the files:", Counter(differ))
 assert set(differ) == {"phone_head.bias"}, "the matrix, and its scales, of the head whose bias that is"
-moved = Transcriber(other)
-pairs = [(text, caption(transcriber, sound), caption(moved, sound)) for text, sound, _ in test[:24]]
-for pair in pairs[:4]:
+exchanged = Transcriber(other)
+pairs = [(text, caption(transcriber, sound), caption(exchanged, sound)) for text, sound, _ in test]
+for pair in pairs[:6]:
     print(" | ".join(f"{part:18}" for part in pair))
+found = {"mia": [], "any other word": []}
+for text, _, after in pairs:
+    for word in text.split():
+        found["mia" if word == "mia" else "any other word"].append(word in after.split())
+print("still found:", {name: f"{sum(hits)} of {len(hits)}" for name, hits in found.items()})
 assert sum(before != after for _, before, after in pairs) > 0.9 * len(pairs)
-assert word_accuracy([(after, text) for text, _, after in pairs]) < 0.5
+assert np.mean(found["mia"]) > 0.6
+assert np.mean(found["any other word"]) < 0.4
 
 # %% [markdown]
-# The search still makes words of what it hears, as well as it can, but it hears another language. So captions depend
-# on the weights in that file, all of the way. (A test of the server does the same with the model
-# that ships.) Which also means that a *damaged* file would make damaged captions, and nobody would see why. Therefore
-# the folder is checked before it is used. One byte of the graph, then one of the language model; then a graph that is
-# whole, and truly described, but not a captioner:
+# Only "mia" has neither S nor T. Of the rest the search still makes words, as well as it can, but it hears another
+# language: mostly nothing fits, sometimes another word does. So captions depend on the weights in that file, all of the
+# way. (A test of ours does the same with the model that ships.) Which also means that a *damaged* file would make
+# damaged captions, and nobody would see why. Therefore the folder is checked before it is used. One byte of the graph,
+# then one of the language model; then a graph that is whole, and truly described, but not a captioner:
 
 
 # %%

@@ -304,6 +304,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=TrainConfig.epochs)
     parser.add_argument("--start", type=Path, help="the folder of a run whose weights to go on from")
     parser.add_argument("--rate", type=float, default=1.0, help="share of the full learning rates")
+    parser.add_argument("--harden", action=argparse.BooleanOptionalAction, default=True, help="mask, warp and mix")
     parser.add_argument("--seed", type=int, default=TrainConfig.seed)
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()

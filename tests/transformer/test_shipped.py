@@ -1,15 +1,19 @@
 """The model that is served: what it hears in voices of the engines, when, and that it hears nothing in music."""
 
 import csv
+import shutil
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 
 from transformer import augment
 from transformer.audio import Floats
-from transformer.config import SAMPLE_RATE
+from transformer.config import SAMPLE_RATE, SMALL
+from transformer.export import describe
 from transformer.metrics import word_accuracy
 from transformer.runtime import WEIGHTS, Transcriber, shipped
 
@@ -70,6 +74,21 @@ def test_nothing_is_written_where_nobody_speaks(model: Transcriber) -> None:
     sounds = [augment.music(8, random) for _ in range(6)] + [augment.steady_noise(8, random) for _ in range(6)]
     sounds += [np.zeros(8 * SAMPLE_RATE, np.float32), np.full(SAMPLE_RATE, 0.3, np.float32)]
     assert [word.text for sound in sounds for word in model.transcribe(sound)] == []
+
+
+def test_captions_come_from_the_weights_in_the_file(voices: dict[str, Said], tmp_path: Path) -> None:
+    """With the phones of one matrix moved on by one, another language is heard."""
+    folder = tmp_path / "other"
+    shutil.copytree(WEIGHTS, folder)
+    graph = onnx.load(folder / "captioner.onnx")
+    (head,) = (init for init in graph.graph.initializer if tuple(init.dims) == (SMALL.d_model, SMALL.n_phones))
+    columns = numpy_helper.to_array(head)
+    head.CopyFrom(
+        numpy_helper.from_array(np.concatenate([columns[:, :1], np.roll(columns[:, 1:], 1, 1)], 1), head.name)
+    )
+    onnx.save(graph, folder / "captioner.onnx")
+    describe(folder, {"version": "moved"})
+    assert accuracy(Transcriber(folder), voices["t2"]) < 0.2
 
 
 def test_long_speech_is_read_over_joints(model: Transcriber, voices: dict[str, Said]) -> None:
