@@ -12,14 +12,15 @@ SPEECH ?= ../shared/speech
 CAPTIONER_WORK ?= .captioner
 
 # uv does not read pip's configuration, so an index or a wheel folder set up for pip is handed on; where uv still can't
-# install (an exotic proxy or mirror), pip does the same more slowly.
+# install (an exotic proxy or mirror), pip does the same more slowly. Where torch is used, it is compiled here once: a test
+# starts many processes, and under PYTHONDONTWRITEBYTECODE each would compile it again (8 s).
 define install
 	@index=$$($(BIN)/python -m pip config get global.index-url 2>/dev/null || true); \
 	export UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$index}}"; \
 	export UV_FIND_LINKS="$${UV_FIND_LINKS:-$${PIP_FIND_LINKS:-}}"; \
 	[ -n "$$UV_DEFAULT_INDEX" ] || unset UV_DEFAULT_INDEX; [ -n "$$UV_FIND_LINKS" ] || unset UV_FIND_LINKS; \
 	echo "installing $(1)"; \
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '$(1)' \
+	$(BIN)/uv pip install --quiet $(2) --python $(BIN)/python -c constraints.txt -e '$(1)' \
 	  || $(BIN)/python -m pip install --quiet -c constraints.txt -e '$(1)'
 	@touch $@
 endef
@@ -41,11 +42,11 @@ $(VENV)/.server: pyproject.toml constraints.txt | $(BIN)/uv
 	$(call install,.[server])
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/uv
-	$(call install,.[server$(comma)dev$(comma)lab])
+	$(call install,.[server$(comma)dev$(comma)lab],--compile-bytecode)
 	@touch $(VENV)/.server
 
 $(VENV)/.train: pyproject.toml constraints.txt | $(BIN)/uv
-	$(call install,.[server$(comma)dev$(comma)lab$(comma)train])
+	$(call install,.[server$(comma)dev$(comma)lab$(comma)train],--compile-bytecode)
 	@touch $(VENV)/.server $(VENV)/.dev
 
 comma := ,
