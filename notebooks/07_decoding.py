@@ -541,7 +541,7 @@ plt.tight_layout()
 # %%
 from transformer.decoding import BeamSearch, BeamSettings, greedy_phones
 
-SETTINGS = BeamSettings(hypotheses=60, language_weight=0.9, word_bonus=0.6, blank_penalty=0)
+SETTINGS = BeamSettings(hypotheses=60, language_weight=0.9, word_bonus=0.6, blank_penalty=0, unknown_phone=-3.3)
 search = BeamSearch(graph, language, SETTINGS)
 
 

@@ -98,7 +98,8 @@ LEXICON = {"to": "T UW", "two": "T UW", "ships": "SH IH P S", "write": "R AY T",
 def make_search(model: LanguageModel, words: list[str], **settings: float) -> BeamSearch:
     ids = {word: number for number, word in enumerate(model.words)}
     entries = [(ids[word], [PHONE_IDS[phone] for phone in LEXICON[word].split()]) for word in words]
-    return BeamSearch(build_graph(entries, model.unigram), model, BeamSettings(blank_penalty=0, **settings))
+    weights = {"blank_penalty": 0, "language_weight": 0.8, "unknown_phone": -3.3, **settings}
+    return BeamSearch(build_graph(entries, model.unigram), model, BeamSettings(**weights))
 
 
 def hear(text: str) -> np.ndarray:
