@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
 SOLUTIONS = Path(__file__).parents[2] / "notebooks" / "solutions"
 
 
