@@ -359,7 +359,7 @@ plt.tight_layout()
 got = write(*held_out)
 print(f"CTC {by_ctc[-1]:.1%}, decoder {by_decoder[-1]:.1%}")
 print("decoder wrong:", [pair for pair in zip(held_out_texts, got, strict=True) if pair[0] != pair[1]][:6])
-assert by_ctc[-1] < 0.1
+assert by_ctc[-1] < 0.05
 assert by_ctc[2] < by_decoder[2] / 2
 assert by_decoder[-1] < 0.4
 
@@ -451,8 +451,8 @@ with torch.no_grad():
         memory = add_clock(encoder(*make_batch(sounds)).hidden)
         ends = decoder(torch.full((24, 1), START), memory)[:, -1].softmax(-1)[:, END]
         print(f"P(<end> at once) over {kind}: {ends.mean():.1e}")
-assert rates["decoder"][1] > 0.5
-assert rates["decoder"][2] > 0.5
+assert rates["decoder"][1] > 1
+assert rates["decoder"][2] > 1
 assert rates["CTC"][2] < 0.2 * rates["decoder"][2]
 
 # %% [markdown]

@@ -304,7 +304,7 @@ plt.semilogy(np.abs(head).max(0) / 127 / np.sqrt(12), "k_", label="largest / 127
 plt.gca().set(xlabel="column (blank, then 39 phones)", ylabel="RMS error")
 plt.legend(frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1))
 errors = {name: (q * scale - head) ** 2 for name, (q, scale) in ways.items()}
-assert errors["one a column"].mean() < 0.7 * errors["one scale"].mean()
+assert errors["one a column"].mean() < 0.6 * errors["one scale"].mean()
 largest = np.abs(head).max(0).argmax()
 assert np.isclose(errors["one a column"][:, largest].sum(), errors["one scale"][:, largest].sum())
 

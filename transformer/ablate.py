@@ -9,7 +9,7 @@ models of several sizes. The figures of the last run stand in LOG.md.
 import argparse
 import json
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,13 +18,13 @@ import torch
 from torch.multiprocessing.spawn import spawn
 
 from transformer.audio import Floats, normalise
-from transformer.build import choose_vocabulary, read_corpus
+from transformer.build import language_models
 from transformer.config import SMALL, ModelConfig
 from transformer.data import Example, Utterance, collate, load
 from transformer.decoding import BeamSearch, BeamSettings
 from transformer.graph import N_PHONES, build_graph
-from transformer.language_model import UNKNOWN, LanguageModel, train_language_model
-from transformer.lexicon import count_words, read_lexicon
+from transformer.language_model import UNKNOWN, LanguageModel
+from transformer.lexicon import read_lexicon
 from transformer.model import Captioner
 from transformer.runtime import Transcriber
 from transformer.tokenizer import BLANK, LETTER_IDS, encode_letters
@@ -133,20 +133,13 @@ def work(rank: int, options: argparse.Namespace) -> None:
             file.write(json.dumps(facts) + "\n")
 
 
-def language_models(work_folder: Path, sizes: Sequence[tuple[int, int]]) -> Iterator[LanguageModel]:
-    """Yield a language model of each size, over the same vocabulary."""
-    known = read_lexicon(work_folder / "lexicon.tsv")
-    words = [word for word in choose_vocabulary(count_words(read_corpus(work_folder))) if word in known]
-    for bigrams, trigrams in sizes:
-        yield train_language_model(read_corpus(work_folder), words, n_bigrams=bigrams, n_trigrams=trigrams)
-
-
 def compare_languages(work_folder: Path, speech: Path) -> None:
     """Print the word accuracy of the shipped network with language models of several sizes, on the people."""
     shipped = Transcriber()
     heard = read_dev(shipped, speech, readers=57, learners=60)
     pronounced = [(shipped.search.language.words[word], own) for word, own in shipped.pronunciations.items()]
-    for (bigrams, trigrams), language in zip(LANGUAGE_SIZES, language_models(work_folder, LANGUAGE_SIZES), strict=True):
+    languages = language_models(work_folder, read_lexicon(work_folder / "lexicon.tsv"), LANGUAGE_SIZES)
+    for (bigrams, trigrams), language in zip(LANGUAGE_SIZES, languages, strict=True):
         numbers = {word: number for number, word in enumerate(language.words)}
         entries = sorted((numbers[word], phones) for word, own in pronounced if word in numbers for phones in own)
         search = BeamSearch(build_graph(entries, language.unigram), language, shipped.search.settings)

@@ -9,7 +9,7 @@ import argparse
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from itertools import chain, pairwise
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from transformer import synth
 from transformer.data import Utterance, prepare, read_people, read_samples, read_spoken
 from transformer.export import describe, export_model, load_run
 from transformer.graph import save_entries
-from transformer.language_model import UNKNOWN, train_language_model
+from transformer.language_model import UNKNOWN, LanguageModel, train_language_model
 from transformer.lexicon import count_words, pronounce, read_lexicon, write_lexicon
 from transformer.normalise import normalise_text
 from transformer.phones import PHONE_IDS
@@ -82,12 +82,18 @@ def train(work: Path) -> None:
         subprocess.run([sys.executable, "-m", "transformer.train", str(work), *arguments], check=True)
 
 
+def language_models(work: Path, lexicon: Container[str], sizes: Iterable[tuple[int, int]]) -> Iterator[LanguageModel]:
+    """Yield a language model of each size (bigrams, trigrams) over the vocabulary's words in `lexicon`."""
+    words = [word for word in choose_vocabulary(count_words(read_corpus(work))) if word in lexicon]
+    for bigrams, trigrams in sizes:
+        yield train_language_model(read_corpus(work), words, n_bigrams=bigrams, n_trigrams=trigrams)
+
+
 def write_language(work: Path, folder: Path) -> None:
     """Write language.xz and lexicon.xz into the model's folder."""
     folder.mkdir(parents=True, exist_ok=True)
     lexicon = read_lexicon(work / "lexicon.tsv")
-    words = [word for word in choose_vocabulary(count_words(read_corpus(work))) if word in lexicon]
-    model = train_language_model(read_corpus(work), words, n_bigrams=BIGRAMS, n_trigrams=TRIGRAMS)
+    (model,) = language_models(work, lexicon, [(BIGRAMS, TRIGRAMS)])
     model.save(folder / "language.xz")
     entries = [
         (number, [PHONE_IDS[phone] for phone in phones])

@@ -35,6 +35,7 @@ from transformer.data import (
     load,
     make_batch,
 )
+from transformer.export import load_run
 from transformer.lexicon import read_lexicon
 from transformer.metrics import edit_distance
 from transformer.model import Captioner, Output
@@ -172,7 +173,7 @@ def start_run(folder: Path, shape: ModelConfig, config: TrainConfig, start: Path
     folder.mkdir(parents=True, exist_ok=True)
     model, average = Captioner(shape), Captioner(shape)
     if start:
-        model.load_state_dict(torch.load(start / "checkpoint.pt", weights_only=True)["average"])
+        model.load_state_dict(load_run(start).state_dict())
     average.load_state_dict(model.state_dict())
     run = Run(folder, model, average.eval().requires_grad_(requires_grad=False), make_optimizers(model, config), config)
     run.resume()
