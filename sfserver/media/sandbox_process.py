@@ -123,10 +123,11 @@ def memory_in_use(pid: int) -> int:
 
 
 def directory_bytes(directory: Path) -> int:
-    """Add up the files below a directory; what vanishes meanwhile counts nothing."""
+    """Add up the files below a directory; what vanishes meanwhile counts nothing (so `os.walk`: `rglob` raises)."""
     total = 0
-    for path in directory.rglob("*"):
-        with suppress(OSError):
-            facts = path.lstat()
-            total += facts.st_size if stat.S_ISREG(facts.st_mode) else 0
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            with suppress(OSError):
+                facts = Path(folder, name).lstat()
+                total += facts.st_size if stat.S_ISREG(facts.st_mode) else 0
     return total

@@ -1,5 +1,6 @@
 """What must not be left once no job is running."""
 
+import os
 import time
 from pathlib import Path
 
@@ -7,9 +8,17 @@ PATIENCE_S = 5.0
 
 
 def remains(data_dir: Path) -> list[str]:
-    """Return the files of work, unfinished uploads and intermediate results."""
+    """Return the files of work, unfinished uploads and intermediate results.
+
+    Walked with `os.walk`, which passes over a folder that the server removes meanwhile; `Path.rglob` raises.
+    """
     roots = [data_dir / "work", data_dir / "tmp", data_dir / "objects" / "chunks"]
-    return [str(path.relative_to(data_dir)) for root in roots for path in root.rglob("*") if path.is_file()]
+    return [
+        os.path.relpath(Path(folder, name), data_dir)
+        for root in roots
+        for folder, _, names in os.walk(root)
+        for name in names
+    ]
 
 
 def assert_clean(data_dir: Path) -> None:

@@ -1,3 +1,4 @@
+import contextlib
 import itertools
 import os
 import signal
@@ -8,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -313,6 +315,24 @@ def test_an_output_must_be_a_file_of_the_stage(tmp_path: Path, name: str) -> Non
     (workdir / "link.mp4").symlink_to(tmp_path / "secret")
     with pytest.raises(ChildCrashed, match="named a file"):
         output_file(workdir, name)
+
+
+def test_folders_that_vanish_while_they_are_measured_count_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "stays").write_bytes(bytes(1000))
+    (tmp_path / "goes").mkdir()
+    scan = os.scandir
+
+    def scan_too_late(path: str | Path) -> Any:
+        with contextlib.suppress(OSError):
+            (tmp_path / "goes").rmdir()  # by whoever owns it, once it is listed and not yet looked into
+        return scan(path)
+
+    assert sandbox_process.directory_bytes(tmp_path) == 1000
+    monkeypatch.setattr(os, "scandir", lambda path: scan_too_late(path) if Path(path).name == "goes" else scan(path))
+    assert sandbox_process.directory_bytes(tmp_path) == 1000
+    assert not (tmp_path / "goes").exists()
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="death signals are Linux's")
