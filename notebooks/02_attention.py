@@ -119,6 +119,8 @@ figure.tight_layout()
 assert torch.allclose(torch.stack(spread), torch.tensor(widths).sqrt(), rtol=0.05)
 assert largest[-1][0] > 0.9
 assert largest[-1][1] < 0.3
+assert slope[-1][0] < slope[0][0] / 3
+assert abs(slope[-1][1] / slope[1][1] - 1) < 0.1
 
 # %% [markdown]
 # So this is the whole of it, in three lines:
@@ -477,9 +479,9 @@ layer = Attention(WIDE, HEADS)
 def fastest(call: object, *arguments: Tensor) -> float:
     took = []
     for _ in range(4):
-        started = time.perf_counter()
+        started = time.process_time()  # the processor's, which other programs disturb less than the clock's
         call(*arguments)
-        took.append(time.perf_counter() - started)
+        took.append(time.process_time() - started)
     return min(took) * 1000
 
 
@@ -502,13 +504,15 @@ plt.gca().set(xlabel="S, frames", ylabel="ms")
 plt.legend(frameon=False)
 assert cost["attend"][-1] > 4 * cost["attend"][-3]  # four times as long: 16 times the work
 assert cost["attend"][-1] > cost["projections"][-1]
+assert 2 * 375**2 * 256 < 0.2 * (2 * 375**2 * 256 + 13 * 375 * 256**2)
 
 # %% [markdown]
-# This picture explains two numbers in `transformer/config.py`. The network hears 100 feature frames a second; two
-# convolutions take them down to 25, so that 15 s are 375 tokens and not 1500, and the score matrix is 16 times smaller.
-# And `MAX_PIECE_S` is 15 s, about where the lines cross: longer pieces would pay for little but looking up, so an hour
-# is cut into many short ones. Torch's fused version does the same multiplications but never writes the matrix to memory
-# (exercise 4).
+# This picture explains a number in `transformer/config.py`, `SUBSAMPLING`. The network hears 100 feature frames a
+# second; two convolutions take them down to 25, so that 15 s are 375 tokens and not 1500, and the score matrix is 16
+# times smaller. But `MAX_PIECE_S` is *not* where looking up gets dear: with convolution and feed-forward a block needs
+# $13Sd^2$ besides, equal to $2S^2d$ only at 67 s, and at 15 s looking up is less than a fifth (the last line above).
+# 15 s bounds memory, and is about as long as what training hears (joined to 10 s, none over 24 s). Torch's fused
+# version does the same multiplications but never writes the matrix to memory (exercise 4).
 #
 # ## Exercises
 #

@@ -139,7 +139,7 @@ for curve, expected in zip(measured["pre-norm"], (sigma, sigma[-1] / sigma, sigm
 assert measured["post-norm"][2][0] < 0.05 < measured["pre-norm"][2][0]
 
 # %% [markdown]
-# *Plain* can't be trained and *residual* alone overflows. The norms keep both in bounds. Between them the third picture
+# *Plain* can't be trained and *residual* alone explodes. The norms keep both in bounds. Between them the third picture
 # decides: in a post-norm stack the lowest layers hear the error only as an echo of 24 random layers, and what an echo
 # says turns over as soon as the layers above are changed a little. So post-norm asks for small first steps (warm-up).
 # Pre-norm has a direct line to each layer. We test that below, with a real model. First we need one.
@@ -167,7 +167,8 @@ assert torch.allclose(network(x)[:, order], network(x[:, order]), rtol=0, atol=1
 #
 # All parts are there: norm (above), attention and rotation (notebook 02), feed-forward. A block is two additions.
 # `transformer.model.Block` has a third, a convolution between them, which helps with sound (a phone lasts a few
-# frames); for text we leave it out with `conv_kernel=0`. In training it also drops channels; `eval()` turns that off.
+# frames); for text we leave it out with `conv_kernel=0`, and derive it below. In training the block also drops
+# channels; `eval()` turns that off.
 
 # %%
 config = ModelConfig(d_model=64, n_heads=4, d_ff=128, conv_kernel=0)
@@ -202,6 +203,33 @@ d, f = config.d_model, config.d_ff
 numbers = {"attention": 4 * d * d + 3 * d, "feed-forward": 2 * d * f + f + d, "norms": 4 * d}
 assert sum(numbers.values()) == sum(weight.numel() for weight in w.values())
 print(tuple(x.shape), "->", tuple(block(x, everything, keep).shape), numbers)
+
+# %% [markdown]
+# ### The third addition, for sound
+#
+# What does a frame take from its neighbours? Within each channel a weighted sum of $K$ frames,
+# $y_t=\sum_n w_n\,x_{t+n-\lfloor K/2\rfloor}+b$: that is $Kd$ weights instead of $Kd^2$, since a matrix before and one
+# after it mix the channels. The matrix before makes two numbers for each channel, and the sigmoid of the second is a
+# *gate*, how much of the first gets through. Padding is made 0 before the sum, or it would leak into the last frames.
+
+# %%
+from transformer.model import Convolution
+
+K = 5
+with torch.random.fork_rng(devices=[]):  # all that comes later draws what it would draw without this section
+    conv, heard = Convolution(64, K), torch.randn(2, 9, 64)
+inside = (torch.arange(9) < torch.tensor([[9], [6]]))[..., None].float()  # the second sound has 6 frames
+
+
+def toy_convolution(x: Tensor, keep: Tensor) -> Tensor:
+    value, gate = (x @ conv.gate.weight.T + conv.gate.bias).chunk(2, -1)
+    x = functional.pad(value * gate.sigmoid() * keep, (0, 0, K // 2, K // 2))
+    x = sum(x[:, n : n + 9] * conv.depthwise.weight[:, 0, 0, n] for n in range(K)) + conv.depthwise.bias
+    return functional.silu(toy_norm(x, conv.norm.weight, conv.norm.bias)) @ conv.out.weight.T + conv.out.bias
+
+
+torch.testing.assert_close(toy_convolution(heard, inside), conv(heard, inside), rtol=0, atol=1e-5)
+torch.testing.assert_close(conv(heard, inside)[1, :6], conv(heard[1:, :6])[0], rtol=0, atol=1e-5)  # nothing leaks
 
 # %% [markdown]
 # ## 5. A language whose entropy we know

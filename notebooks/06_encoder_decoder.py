@@ -364,7 +364,7 @@ assert by_ctc[2] < by_decoder[2] / 2
 assert by_decoder[-1] < 0.4
 
 # %% [markdown]
-# The same encoder, the same sounds, the same steps: CTC is nearly done while the decoder has hardly begun. It has more
+# The same encoder, the same sounds, the same steps: CTC is nearly done while the decoder is far behind. It has more
 # to learn: where to look, and what of it is written already. Its mistakes are of another kind, too: a part twice, a
 # part left out, a word for another. Some read well, which is not a virtue in a caption.
 #
@@ -458,7 +458,7 @@ assert rates["CTC"][2] < 0.2 * rates["decoder"][2]
 # %% [markdown]
 # Over silence and noise CTC writes next to nothing, and the decoder a short text each time: it must. Nothing in it
 # tells an invention from the truth, and trained on a real language it invents sentences; published encoder-decoder
-# recognisers do so over applause and music. Training with empty texts helps against the noises one has thought of
+# recognisers do so over long pauses. Training with empty texts helps against the noises one has thought of
 # (exercise 3).
 #
 # Over music CTC writes as well, and we had better say so: our music is made of chords, and a chord is all that a letter

@@ -213,9 +213,9 @@ print(f"{len(zeros)} of {len(held_out)} new sentences hold a pair that 60 senten
 # once, and there are many. Better take a constant $D<1$ off every count: a count of 5 hardly changes, a count of 1
 # does. *To whom.* In proportion to what a shorter history says:
 #
-# $$p(w\mid h)=\frac{c(hw)-D}{c(h)}+\frac{D\cdot\#\{w:c(hw)>0\}}{c(h)}\;p(w\mid\text{shorter }h)$$
+# $$p(w\mid h)=\frac{\max(c(hw)-D,\,0)}{c(h)}+\frac{D\cdot\#\{w:c(hw)>0\}}{c(h)}\;p(w\mid\text{shorter }h)$$
 #
-# The second factor is exactly what was taken off, so the sum stays 1.
+# The factor before the last is exactly what was taken off, so the sum stays 1.
 
 # %%
 VOCABULARY = ["<s>", "<unk>", *LEXICON]
@@ -248,8 +248,10 @@ def by_frequency(texts: list[str]) -> Probability:
 
 
 def add_one(texts: list[str]) -> Probability:
-    pairs, before = ngrams(texts, 2), ngrams(texts, 1)
-    return lambda history, word: (pairs[history[0], word] + 1) / (before[history] + len(VOCABULARY))
+    pairs, before = ngrams(texts, 2), Counter()
+    for (first, _), n in pairs.items():
+        before[first] += n
+    return lambda history, word: (pairs[history[0], word] + 1) / (before[history[0]] + len(VOCABULARY))
 
 
 def discounted(texts: list[str]) -> Probability:
@@ -320,6 +322,9 @@ sizes = (15, 30, 60, 120, 240, len(corpus))
 curves = {
     name: [perplexity(make(corpus[:n]), order, held_out) for n in sizes] for name, (make, order) in makers.items()
 }
+for make in (add_one, discounted, two_words):
+    model = make(corpus)
+    assert np.isclose(sum(model(("<s>",), word) for word in VOCABULARY), 1)
 
 # %%
 for name, curve in curves.items():
@@ -360,9 +365,13 @@ worst = worst_sum = 0.0
 for first, second in ngrams(corpus, 2):
     _, state = language.score(np.array([ids[first]]), np.array([ids[second]]))
     theirs = np.exp(language.score(np.repeat(state, len(ids)), everything)[0])
-    mine = [by_hand((first, second), word) for word in language.words] if second != "<s>" else theirs
+    mine = [by_hand((first, second), word) for word in language.words]
     worst = max(worst, np.abs(theirs - mine).max())
     worst_sum = max(worst_sum, abs(theirs.sum() - 1))
+for last in language.words:  # after a pair that was never seen: the last word alone
+    theirs = np.exp(language.score(np.full(len(ids), ids[last]), everything)[0])
+    mine = [by_hand(("<unk>", last), word) for word in language.words]
+    worst, worst_sum = max(worst, np.abs(theirs - mine).max()), max(worst_sum, abs(theirs.sum() - 1))
 print(f"probabilities differ by {worst:.0e} at most, sums from 1 by {worst_sum:.0e}")
 assert worst < 1e-5
 assert worst_sum < 1e-4
@@ -575,13 +584,63 @@ for before, sound in (
     print(f"{before + ' …':16}", {word: f"{probability:.4f}" for word, probability in says.items()})
 
 # %% [markdown]
+# **Is it exact?** Merging adds up texts that end alike, such as "i sea" and "two i sea" if only the last two words
+# matter from then on. So a beam that drops nothing finds the best *ending* (state of the language model), and among
+# its texts one that was ahead when they met. Five words, five frames of noise, and all texts that fit into them. Noise
+# is the worst case, a tie between everything; what if a frame is clearer about what it says?
+
+# %%
+FIVE = ["to", "two", "sea", "he", "i"]
+tiny = train_language_model(
+    ["to sea", "two sea", "he two", "i to sea", "he to two i"], FIVE, n_bigrams=100, n_trigrams=100
+)
+number = {word: at for at, word in enumerate(tiny.words)}
+sounds = {word: [PHONE_IDS[phone] for phone in LEXICON[word]] for word in FIVE}
+used = [0, *sorted({phone for phones in sounds.values() for phone in phones})]
+exact = BeamSettings(
+    hypotheses=10**6, threshold=1e6, phone_floor=-1e6, blank_penalty=0, language_weight=0.8, word_bonus=0.5,
+    unknown_word=-1e9, sure_blank=1,
+)  # fmt: skip
+five = BeamSearch(build_graph([(number[word], phones) for word, phones in sounds.items()], tiny.unigram), tiny, exact)
+
+# %%
+texts = [text for count in range(4) for text in itertools.product(FIVE, repeat=count)]  # a fourth word never fits
+endings, priors, spelt = {}, {}, {}
+for text in texts:
+    endings[text], told = np.zeros(1, np.int64), [number[word] for word in text]
+    for word in told:
+        _, endings[text] = tiny.score(endings[text], np.array([word]))
+    priors[text] = np.exp(0.8 * tiny.score_text(told) + 0.5 * len(text))
+    spelt[text] = tuple(used.index(phone) for word in text for phone in sounds[word])
+
+# %%
+same, draws = Counter(), np.random.default_rng(3)
+for clear in (1, 3) * 30:
+    logits = clear * draws.normal(size=(5, N_PHONES)) + np.where(np.isin(range(N_PHONES), used), 4, 0)
+    logs = (logits - np.log(np.exp(logits).sum(1, keepdims=True))).astype(np.float32)
+    heard = prefix_search(np.exp(logs[:, used]), 10**6)  # section 2: the sum over paths, of all rows of phones
+    scores = {text: heard.get(spelt[text], 0) * priors[text] for text in texts}
+    by_ending: dict[int, float] = defaultdict(float)
+    for text, score in scores.items():
+        by_ending[int(endings[text][0])] += score
+    found = tuple(decode(five, logs).split())
+    assert int(endings[found][0]) == max(by_ending, key=by_ending.get)
+    same[clear] += found == max(scores, key=scores.get)
+print(f"the best ending of {len(by_ending)} each time; the best text of {len(texts)}:")
+print({f"noise x {clear}": f"{count} of 30" for clear, count in same.items()})
+assert same[1] < same[3]
+
+# %% [markdown]
+# The clearer the frames, the more one text outweighs the others with its ending, and the more often the search is
+# exact.
+#
 # ### What is each part worth?
 #
 # Four ways to words, from frames more and more spoilt:
 #
 # - *greedy*: best label of each frame. It can't even find where words begin, so we **tell** it, and give each row of
 #   phones the most frequent word that sounds so.
-# - *lexicon*: the beam, language weight 0; any word after any other.
+# - *lexicon*: all words equally likely (a uniform model, so a word still costs $0.9\ln 78$).
 # - *one word*: a model that knows how frequent words are, no more.
 # - *three words*: the trigram.
 #
@@ -644,7 +703,7 @@ assert errors["lexicon"][3] < errors["greedy, told the gaps"][3]
 # Without noise a fifth of the words is wrong for whoever has no context: homophones, for which greedy and "one word"
 # choose the more frequent and "lexicon" the first. With noise greedy falls first, though we told it the gaps. The
 # lexicon repairs: a phone that fits no word is overruled by those that do. Frequencies add little in a language of 76
-# words (they would in one of 60,000). Context adds most, and holds on until there is nothing left to hold on to.
+# words (they would in one of 65,000). Context adds most, and holds on until there is nothing left to hold on to.
 #
 # ### How much should it be believed?
 #
@@ -677,6 +736,7 @@ assert all(weight > 0 for weight in best_weight.values())
 blind = replace(search, graph=replace(graph, arc_ahead=0 * graph.arc_ahead, ahead=0 * graph.ahead))
 counts, sounds = (2, 4, 8, 16, 32, 64), [hear(text, 3.5)[0] for text in chosen]
 figure, (left, right) = plt.subplots(1, 2)
+small = {}
 for name, way in (("look-ahead", search), ("none", blind)):
     rates, cost = [], []
     for count in counts:
@@ -685,12 +745,14 @@ for name, way in (("look-ahead", search), ("none", blind)):
         cost.append((time.process_time() - began) / sum(map(len, sounds)) * 1000)
     left.semilogx(counts, rates, "o-", base=2, label=name)
     right.semilogx(counts, cost, "o-", base=2)
+    small[name] = rates[0]
     print(name, [f"{rate:.0%}" for rate in rates])
 left.set(xlabel="hypotheses", ylabel="word error rate", ylim=0)
 right.set(xlabel="hypotheses", ylabel="ms a frame", ylim=0)
 left.legend(frameon=False)
 figure.tight_layout()
 print("what is kept by default:", BeamSettings().hypotheses)
+assert small["look-ahead"] < small["none"]
 
 # %% [markdown]
 # ## 8. A word that the lexicon lacks
@@ -705,7 +767,7 @@ NAMES = {
     "zebra": "Z IY B R AH",
     "olga": "OW L G AH",
     "fumiko": "F UW M IY K OW",
-    "yves": "Y IY V Z UH",
+    "yusuf": "Y UW S UH F",
     "hobart": "HH OW B AA R T",
 }
 strange = LEXICON | {name: phones.split() for name, phones in NAMES.items()}
@@ -827,8 +889,38 @@ assert np.median(sure[True]) > 1.5 * np.median(sure[False])
 
 # %% [markdown]
 # It sorts, and doesn't judge: below 0.2 a word is doubtful, but most words there are right all the same, for the
-# language model had its reasons. So captions *mark* such words and delete none in the middle of speech.
-#
+# language model had its reasons. So `transformer.runtime` drops no word where at least half of a stretch's words are
+# sure (0.3 or more). Where fewer are, it takes the stretch for music and drops the unsure ones. `Word.confidence` is
+# passed on, so that captions can mark a word. The class, with our ear in the place of its network:
+
+# %%
+from transformer.runtime import Reading, Timing, Transcriber
+
+
+class WithOurEar(Transcriber):
+    def __init__(self, least: float) -> None:
+        self.search, self.timing, self.lowest_confidence = closed, Timing(0, 0), least
+        self.pronunciations = {
+            ids[word]: [bytes(PHONE_IDS[phone] for phone in phones)] for word, phones in LEXICON.items()
+        }
+
+
+everything_kept, served = WithOurEar(0), WithOurEar(0.3)
+for noise in (4, 8):
+    unsure = dropped = 0
+    for text in chosen:
+        logs, _ = hear(text, noise)
+        reading = Reading(0, logs, logs[:, :29])  # letters, which only unknown words need
+        words = everything_kept.write(reading)
+        ours = times_and_confidence(logs, [word.text for word in words])
+        assert np.allclose([word.confidence for word in words], [confidence for *_, confidence in ours])
+        doubtful = sum(word.confidence < 0.3 for word in words)
+        kept = served.write(reading)
+        assert len(words) - len(kept) == (0 if 2 * doubtful <= len(words) else doubtful)
+        unsure, dropped = unsure + doubtful, dropped + len(words) - len(kept)
+    print(f"noise {noise}: {unsure} unsure words, of which {dropped} are dropped")
+
+# %% [markdown]
 # ## Exercises
 #
 # 1. **One number is not enough.** Let a prefix have a single probability. Find the smallest example in which a text

@@ -107,21 +107,41 @@ def _clock(match: re.Match[str]) -> str:
     return f" {spell_number(hour)} {tail} "
 
 
+def _number(match: re.Match[str]) -> str:
+    return f" {_spell_decimal(match[0])} "
+
+
 def _year_or_number(match: re.Match[str]) -> str:
     year = int(match[0])
     return f" {_spell_year(year) if 1100 <= year < 2100 else spell_number(year)} "
 
 
+def _decade(match: re.Match[str]) -> str:
+    century = f"{spell_number(int(match[1]))} " if match[1] else ""
+    if match[2] == "0":
+        return f" {'two thousand' if match[1] == '20' else century + 'hundred'}s "
+    return f" {century}{'tens' if match[2] == '1' else _TENS[int(match[2])].removesuffix('y') + 'ies'} "
+
+
+def _fraction(match: re.Match[str]) -> str:
+    name = {"2": "half", "3": "third", "4": "quarter"}[match[2]]
+    return f" {_ONES[int(match[1])]} {name}{'' if match[1] == '1' else 's'} "
+
+
 _NUMBERS = (
     (re.compile(r"\bno\.\s*(?=\d)"), lambda _: " number "),
+    (re.compile(r"(?<![\w.,])-(?=[$£€]?\.?\d)"), lambda _: " minus "),
     (re.compile(r"([$£€])\s?(\d+(?:,\d{3})*(?:\.\d+)?)(?:\s(thousand|million|billion))?"), _money),
     (re.compile(r"\b([01]?\d|2[0-3]):([0-5]\d)\b"), _clock),
     (
         re.compile(r"\b(\d{1,3}(?:,\d{3})+|\d{1,9})(?:st|nd|rd|th)\b"),
         lambda match: f" {spell_ordinal(int(match[1].replace(',', '')))} ",
     ),
+    (re.compile(r"(?<![\d.,])(1[1-9]|20)(\d)0s\b"), _decade),
+    (re.compile(r"(?<![\d.,])'?()([2-9])0s\b"), _decade),
+    (re.compile(r"(?<![\d.,/])([1-3])/([2-4])(?![\d/])"), _fraction),  # what else has a slash may be a date
     (re.compile(r"(?<![\d.,])\d{4}(?![\d.,]*\d)"), _year_or_number),
-    (re.compile(r"\d[\d,]*(?:\.\d+)?|\.\d+"), lambda match: f" {_spell_decimal(match[0])} "),
+    (re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?(?!\d)|\d+(?:\.\d+)?|\.\d+"), _number),
 )
 
 

@@ -54,7 +54,8 @@ assert np.isclose(float(torch.exp(-losses[1,])), found[1,] + found[1, 1]), "what
 # ## 2 · The sum after pruning
 #
 # What a history's kept n-grams leave is spread over the others in proportion to the shorter history, so the sum is 1
-# again, unless the weight for that would have to be above 1: the model caps it there, and the sum falls short.
+# again, unless the weight for that would have to be above e: the model caps its logarithm at 1. (Then the sum falls
+# short; here no weight comes so far.)
 #
 # In a file each logarithm is off by at most half a step, 8/255. A probability is made of at most three (two back-off
 # weights and a unigram), so each is off by a factor of e^(3 · 8/255) at most, and hence the sum too. (Nothing is

@@ -130,7 +130,8 @@ def pack(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     groups = weight.reshape(-1, GROUP, weight.shape[1])
     scales = (np.abs(groups).max(1) / 7).astype(np.float16)
     q = np.rint(groups / scales[:, None]).clip(-7, 7).astype(np.int8).reshape(weight.shape) + 8
-    return (q[::2] | q[1::2] << 4).astype(np.uint8), scales
+    q = q.astype(np.uint8)  # before the shift: 15 << 4 is more than a signed byte holds
+    return q[::2] | q[1::2] << 4, scales
 
 
 def unpack(packed: np.ndarray, scales: np.ndarray) -> np.ndarray:

@@ -28,6 +28,12 @@ CASES = [
     ("0.05", "zero point zero five"),
     (".5", "zero point five"),
     ("1,000.5", "one thousand point five"),
+    ("chapters 1,2,3", "chapters one two three"),
+    ("-5 degrees", "minus five degrees"),
+    ("-$5 or -.5", "minus five dollars or minus zero point five"),
+    ("pages 10-20, a 1-2 win", "pages ten twenty a one two win"),
+    ("1/2 cup, 2/3 of it, 3/4", "one half cup two thirds of it three quarters"),
+    ("9/11 and 1/4/2020", "nine eleven and one four twenty twenty"),
     # ordinals
     ("the 1st, 2nd and 3rd", "the first second and third"),
     ("5TH", "fifth"),
@@ -44,6 +50,8 @@ CASES = [
     ("2007", "two thousand seven"),
     ("2024", "twenty twenty four"),
     ("2,024 people", "two thousand twenty four people"),
+    ("the 1990s, the '80s and the 70s", "the nineteen nineties the eighties and the seventies"),
+    ("1900s, 2000s, 2010s", "nineteen hundreds two thousands twenty tens"),
     # money
     ("$5", "five dollars"),
     ("$1", "one dollar"),
