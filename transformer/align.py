@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from transformer.tokenizer import BLANK
 
-Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 
 

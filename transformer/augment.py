@@ -69,19 +69,19 @@ def telephone(samples: Floats) -> Floats:
 
 
 def clip(samples: Floats, share: float) -> Floats:
-    """Return `samples` cut off where the loudest `share` of them begins."""
+    """Return `samples` (n,) cut off where the loudest `share` of them begins."""
     limit = float(np.quantile(np.abs(samples[::7]), 1 - share))
     return np.clip(samples, -limit, limit) if limit > 0 else samples
 
 
 def through_codec(samples: Floats, codec: str, container: str, bit_rate: int) -> Floats:
-    """Return `samples` encoded and decoded by a real codec, as long as before."""
+    """Return `samples` (n,) encoded at `bit_rate` bits a second and decoded by a real codec, as long as before."""
     decoded = read_sound(io.BytesIO(encode(samples, codec, container, bit_rate)))
     return np.pad(decoded[: len(samples)], (0, max(0, len(samples) - len(decoded))))
 
 
 def encode(samples: Floats, codec: str, container: str, bit_rate: int) -> bytes:
-    """Return a file of sound made of mono samples at 16 kHz."""
+    """Return a file of sound made of mono samples (n,) at 16 kHz, at `bit_rate` bits a second."""
     file = io.BytesIO()
     with av.open(file, "w", format=container) as output:
         rate = 48_000 if codec == "libopus" else SAMPLE_RATE

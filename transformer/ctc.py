@@ -19,7 +19,8 @@ __all__ = ["collapse", "ctc_loss", "interleave_blanks"]
 def ctc_loss(log_probs: Tensor, target: Sequence[int]) -> Tensor:
     """Return -log of the summed probability of all paths: log_probs (S, labels) of one example, a scalar.
 
-    Infinite where no path fits, as when there are fewer frames than labels (and blanks between equal ones).
+    S is 1 or more. Infinite where no path fits, as when there are fewer frames than labels (and blanks between equal
+    ones).
     """
     states = interleave_blanks(target)
     emit = log_probs[:, states]  # (S, 2L + 1)

@@ -38,6 +38,10 @@ class BeamSettings:
     unknown_phone: float = -4.0  # for each phone of it
     sure_blank: float = -0.02  # frames whose blank is likelier than this start no phone
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.hypotheses, int) or self.hypotheses < 1:
+            raise ValueError(f"{self.hypotheses=} must be a whole number from 1 on")
+
 
 @dataclass(frozen=True)
 class Heard:

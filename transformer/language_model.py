@@ -47,7 +47,7 @@ class LanguageModel:
     trigram: Floats
 
     def score(self, states: Ints, words: Ints) -> tuple[Floats, Ints]:
-        """Return the log-probability of each word after its state, and the state after it."""
+        """Return the log-probability (natural) of each word after its state, and the state after it: (n,) each."""
         size = len(self.words)
         pairs = states >= size
         at = np.where(pairs, states - size, 0)

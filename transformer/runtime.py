@@ -6,9 +6,10 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from transformer.align import align, collapse
 from transformer.audio import Floats, log_mel, normalise
-from transformer.config import FRAME_S, HOP, SAMPLE_RATE, SUBSAMPLING, WINDOW
+from transformer.config import FRAME_S, HOP, N_MELS, SAMPLE_RATE, SUBSAMPLING, WINDOW
 from transformer.decoding import BeamSearch, BeamSettings, Heard, greedy_text
 from transformer.graph import N_PHONES, build_graph, load_entries
 from transformer.language_model import UNKNOWN, LanguageModel
@@ -31,6 +32,12 @@ FORMAT = 1  # of the folder with a model; another number is refused
 N_LETTERS = len(LETTERS) + 1  # with the blank
 FEWEST_SAMPLES = WINDOW  # less than one window holds no word
 LONGEST_DECODE = 4  # pieces read in one go where nobody pauses: a minute, to bound memory
+INTERFACE = [  # of the network: names, types and sizes, None where any will do
+    ("features", "tensor(float)", [None, None, N_MELS]),
+    ("frames", "tensor(int64)", [None]),
+    ("phones", "tensor(float)", [None, None, N_PHONES]),
+    ("letters", "tensor(float)", [None, None, N_LETTERS]),
+]
 
 
 class ModelError(ValueError):
@@ -74,9 +81,9 @@ class Transcriber:
         language, entries = read_language(folder)
         graph = build_graph(entries, language.unigram)
         try:
-            beam = BeamSettings(**self.about["beam"])
-            self.timing = Timing(**self.about["timing"])
-            self.lowest_confidence = float(self.about["lowest_confidence"])
+            beam = BeamSettings(**_numbers(self.about["beam"]))
+            self.timing = Timing(**_numbers(self.about["timing"]))
+            self.lowest_confidence = _numbers({"least": self.about["lowest_confidence"]})["least"]
         except (KeyError, TypeError, ValueError) as problem:
             raise ModelError(f"{folder / 'captioner.json'} describes no captioner: {problem!r}") from None
         self.search = BeamSearch(graph, language, settings or beam)
@@ -185,6 +192,14 @@ class Transcriber:
         return max(spelt, key=len, default="").strip("'")
 
 
+def _numbers(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings as they are. Raises ValueError where one is not a finite number."""
+    for name, value in settings.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+            raise ValueError(f"{name} is {value!r}, which is no number")
+    return dict(settings)
+
+
 def _fit(log_probs: Floats, phones: Sequence[int]) -> float:
     """Return how well phones fit some frames: the mean log-probability of their best frames on the best path."""
     try:
@@ -216,10 +231,14 @@ def _silence(frames: int, labels: int) -> Floats:
 
 
 def _stitch(parts: Sequence[Reading]) -> Reading:
+    """Return readings that follow one another as one; frames that reach past the next one's start are cut off."""
+    starts = [round((part.start_s - parts[0].start_s) / FRAME_S) for part in parts]
+    sizes = [after - before for before, after in pairwise(starts)]
+    kept = list(zip(parts, [*sizes, None], strict=True))
     return Reading(
         parts[0].start_s,
-        np.concatenate([part.phones for part in parts]),
-        np.concatenate([part.letters for part in parts]),
+        np.concatenate([part.phones[:size] for part, size in kept]),
+        np.concatenate([part.letters[:size] for part, size in kept]),
     )
 
 
@@ -276,12 +295,16 @@ def open_session(path: Path, threads: int = 1) -> Any:  # noqa: ANN401 - onnxrun
         states.InvalidProtobuf,
         states.NoModel,
         states.NotImplemented,
+        states.RuntimeException,
         RuntimeError,
     ) as problem:  # they have no parent in common
         raise ModelError(f"{path.name} is no model that onnxruntime reads: {str(problem)[:200]}") from None
-    shapes = [(part.name, len(part.shape)) for part in (*session.get_inputs(), *session.get_outputs())]
-    if shapes != [("features", 3), ("frames", 1), ("phones", 3), ("letters", 3)]:
-        raise ModelError(f"{path.name} is another model: its inputs and outputs are {[name for name, _ in shapes]}")
+    found = [
+        (part.name, part.type, [size if isinstance(size, int) else None for size in part.shape])
+        for part in (*session.get_inputs(), *session.get_outputs())
+    ]
+    if found != INTERFACE:
+        raise ModelError(f"{path.name} is another model: its inputs and outputs are {found}")
     return session
 
 

@@ -1,7 +1,8 @@
 """Hours of sound in pieces that the network can take, cut where nobody speaks.
 
 Memory is bounded by one piece, whatever comes in. A cut at a pause ends a sentence for the decoder; where somebody
-speaks on for longer than a piece, neighbours overlap by a second and the decoder reads over the joint.
+speaks on for longer than a piece, neighbours overlap by a second and the decoder reads over the joint
+(`runtime.LONGEST_DECODE` pieces at most).
 """
 
 from collections.abc import Iterable, Iterator

@@ -182,6 +182,18 @@ def test_a_voice_that_espeak_lacks_is_refused(voice: str, tmp_path: Path) -> Non
         speak_espeak(Line("a", "espeak", voice, 1, 50, "hello"), tmp_path / "a.wav")
 
 
+def test_a_voice_that_flite_lacks_is_refused(tmp_path: Path) -> None:
+    require_tool("flite")
+    with pytest.raises(RuntimeError, match="no voice"):
+        speak.speak_flite(Line("a", "flite", "nobody", 1, 50, "hello"), tmp_path / "a.wav")
+
+
+def test_a_voice_that_festival_lacks_is_refused(tmp_path: Path) -> None:
+    require_tool("festival")
+    with pytest.raises(RuntimeError, match="SIOD ERROR"):
+        speak.speak_festival(Line("a", "festival", "nobody_diphone", 1, 50, "hello"), tmp_path / "a.wav")
+
+
 # --- manifests ---
 
 

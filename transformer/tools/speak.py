@@ -1,7 +1,8 @@
 """Speak the rows of a manifest with the engine that each asks for: `python -m transformer.tools.speak MANIFEST FOLDER`.
 
 espeak-ng, flite and festival are programs of the system; joe is a Piper voice (PyPI, CC0) whose phonemes come from
-espeak-ng. Output is the same for the same version of an engine, so manifests are kept and sound is made anew.
+espeak-ng. Output is the same for the same version of an engine (joe's but for the noise in its voice), so manifests are
+kept and sound is made anew.
 """
 
 import csv
@@ -22,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 ESPEAK_WPM = 165
-JOE_SEED_SCALE = 0.667  # how much a Piper voice varies
+JOE_NOISE_SCALE = 0.667  # how much a Piper voice varies
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,9 @@ def read_manifest(path: Path) -> list[Line]:
 
 
 def run(*command: str, text: str | None = None) -> bytes:
-    """Return what a command prints. Raises RuntimeError if it fails or prints a complaint instead of sound."""
+    """Return what a command prints. Raises RuntimeError if it fails."""
     done = subprocess.run(command, input=text.encode() if text else None, capture_output=True, timeout=60, check=False)
-    if done.returncode:
+    if done.returncode or b"SIOD ERROR" in done.stderr:  # festival's word for it; it goes on, with another voice
         raise RuntimeError(f"{command[0]} ended with {done.returncode}: {done.stderr.decode(errors='replace')[:300]}")
     return done.stdout
 
@@ -74,7 +75,9 @@ def espeak_voices(kind: str) -> tuple[str, ...]:
 
 
 def speak_flite(line: Line, path: Path) -> None:
-    """Speak by flite's built-in voices."""
+    """Speak by flite's built-in voices; an unknown one is refused here, since flite takes another without a word."""
+    if line.voice not in run("flite", "-lv").decode().split():
+        raise RuntimeError(f"flite has no voice {line.voice}")
     stretch = f"duration_stretch={1 / line.speed:.3f}"
     run("flite", "-voice", line.voice, "--setf", stretch, "-t", line.text, "-o", str(path))
 
@@ -99,7 +102,7 @@ def speak_joe(line: Line, path: Path) -> None:
     inputs = {
         "input": np.array([ids], np.int64),
         "input_lengths": np.array([len(ids)], np.int64),
-        "scales": np.array([JOE_SEED_SCALE, 1 / line.speed, 0.8], np.float32),
+        "scales": np.array([JOE_NOISE_SCALE, 1 / line.speed, 0.8], np.float32),
     }
     samples = session.run(None, inputs)[0].ravel()
     write_wave(path, samples, settings["audio"]["sample_rate"])
