@@ -97,7 +97,7 @@ train-captioner: $(VENV)/.train ## Train the captioner from SPEECH=folder (hours
 
 evaluate-captioner: $(VENV)/.train ## Print the captioner's word accuracy, tier by tier, beside a peer
 	@$(BIN)/python -m transformer.evaluate "$(CAPTIONER_WORK)" "$(SPEECH)" "$(SPEECH)/../media" \
-	  $(if $(wildcard $(CAPTIONER_WORK)/runs/second/checkpoint.pt),--run "$(CAPTIONER_WORK)/runs/second")
+	  $(if $(wildcard $(CAPTIONER_WORK)/runs/captioner/checkpoint.pt),--run "$(CAPTIONER_WORK)/runs/captioner")
 
 clean: ## Remove .venv, caches and builds; what is in .streamforge stays
 	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage

@@ -29,12 +29,12 @@ from transformer.model import Captioner
 from transformer.runtime import Transcriber
 from transformer.tokenizer import BLANK, LETTER_IDS, encode_letters
 from transformer.train import GROUPS, Team, TrainConfig, error_rates, pin, start_run, train
-from transformer.tune import Heard, accuracy, read_dev
+from transformer.tune import DevReading, accuracy, read_dev
 
 PEOPLE = {"ls", "ka", "lj", "so"}
 TINY = replace(SMALL, d_model=128, n_layers=5, n_heads=2, d_ff=384, auxiliary_layer=3)
 MEDIUM = replace(SMALL, d_model=192, n_layers=6, n_heads=3, d_ff=576, auxiliary_layer=3)
-STANDARD = TrainConfig(epochs=1000, warmup=150)  # as many epochs as the steps take
+STANDARD = TrainConfig(epochs=1000, warmup=150, harden=1.0, ramp=0.0)  # as many epochs as the steps take
 BLANK_PENALTIES = (0.0, 1.0, 2.0, 3.0)  # each network is read at its own best on the people
 LANGUAGE_SIZES = ((0, 0), (100_000, 100_000), (350_000, 400_000), (700_000, 800_000), (1_400_000, 1_600_000))
 
@@ -69,14 +69,14 @@ VARIANTS = (
     Variant("phones alone", train=replace(STANDARD, letter_weight=0.0)),
     Variant("letters alone", replace(TINY, auxiliary_layer=0), LETTERS_ALONE, head="letters"),
     Variant("no auxiliary head", replace(TINY, auxiliary_layer=0)),
-    Variant("no augmentation", train=replace(STANDARD, harden=False)),
+    Variant("no augmentation", train=replace(STANDARD, harden=0.0)),
 )
 
 
 @torch.inference_mode()
-def listen(model: Captioner, examples: Iterable[Example], head: str) -> list[Heard]:
+def listen(model: Captioner, examples: Iterable[Example], head: str) -> list[DevReading]:
     """Return what the model's head says of each example, as the beam search takes it."""
-    heard: list[Heard] = []
+    heard: list[DevReading] = []
     for example in examples:
         batch = collate([example], [normalise(example.features.astype(np.float32))])
         output = model(torch.from_numpy(batch.features), torch.from_numpy(batch.frames))
@@ -101,7 +101,7 @@ def spelling_search(language: LanguageModel, settings: BeamSettings) -> BeamSear
     return BeamSearch(build_graph(spelled, language.unigram), language, settings)
 
 
-def judge(search: BeamSearch, heard: dict[str, list[Heard]]) -> dict[str, float]:
+def judge(search: BeamSearch, heard: dict[str, list[DevReading]]) -> dict[str, float]:
     """Return the word accuracy of each group, at the blank penalty that suits the people best."""
     tried = {penalty: replace(search.settings, blank_penalty=penalty) for penalty in BLANK_PENALTIES}
     best = max(tried.values(), key=lambda settings: accuracy(search, settings, heard["people"]))
@@ -116,11 +116,9 @@ def work(rank: int, options: argparse.Namespace) -> None:
     letters = spelling_search(phones.language, phones.settings)
     for variant in VARIANTS[rank :: options.processes]:
         corpora = load(options.work, lexicon, {**GROUPS, "train": variant.hears})
-        if not variant.train.harden:
-            corpora["train"] = {name: variants[:1] for name, variants in corpora["train"].items()}
         noises = [variants[0] for variants in corpora["wordless"].values()]
-        tests = {name: [found[0] for found in corpora[name].values()][:100] for name in ("people", "ked")}
-        tests["harder"] = [found[-1] for found in corpora["people"].values()][:100]
+        tests = {name: [found[0] for found in corpora[name].values()] for name in ("people", "ked")}
+        tests["harder"] = [found[-1] for found in corpora["people"].values()]
         with tempfile.TemporaryDirectory() as folder:
             run = start_run(Path(folder), variant.shape, replace(variant.train, steps=options.steps))
             train(run, Team(), corpora["train"], noises, {})

@@ -1,11 +1,12 @@
 """From speech and text to the folder that is served: `python -m transformer.build SPEECH WORK`.
 
-Steps, each left out where its result is there already: manifests of what the engines shall say, their sound, the
-lexicon, features, training, export, the language model, timing, the weights of the search. Where each source of SPEECH
-is found, and how a subset is made: `docs/guides/train-the-captioner.md`.
+Steps: manifests of what the engines shall say, their sound, the lexicon, features, training; each is left out where its
+result is there already. Then, always: export, the language model, timing, the weights of the search. Where each source
+of SPEECH is found, and how a subset is made: `docs/guides/train-the-captioner.md`.
 """
 
 import argparse
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -16,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from transformer import synth
-from transformer.data import Utterance, prepare, read_people, read_samples, read_spoken
+from transformer.data import HEARD, Utterance, prepare, read_people, read_samples, read_spoken
 from transformer.export import describe, export_model, load_run
 from transformer.graph import save_entries
 from transformer.language_model import UNKNOWN, LanguageModel, train_language_model
@@ -66,20 +67,10 @@ def choose_vocabulary(counts: Counter[str]) -> list[str]:
 
 def write_pronunciations(speech: Path, work: Path) -> None:
     """Write how every word of the vocabulary and of the transcripts is said."""
-    spoken = chain.from_iterable(read_spoken(work, split) for split in ("train", *TIERS))
+    spoken = chain.from_iterable(read_spoken(work, split) for split in HEARD)
     transcripts = (utterance.text for utterance in chain(read_people(speech), spoken))
     words = [*choose_vocabulary(count_words(read_corpus(work))), *count_words(transcripts)]
     write_lexicon(work / "lexicon.tsv", pronounce(words))
-
-
-def train(work: Path) -> None:
-    """Train twice: at the full learning rate, then from there at a third of it (a warm restart, Loshchilov 2017)."""
-    first = work / "runs" / "first"
-    for arguments in (
-        ["--name", "first"],
-        ["--name", "second", "--start", str(first), "--epochs", "3", "--rate", "0.35", "--seed", "2"],
-    ):
-        subprocess.run([sys.executable, "-m", "transformer.train", str(work), *arguments], check=True)
 
 
 def language_models(work: Path, lexicon: Container[str], sizes: Iterable[tuple[int, int]]) -> Iterator[LanguageModel]:
@@ -169,12 +160,14 @@ def main() -> None:
             step()
     speak_manifests(work)
     prepare(speech, work)
-    train(work)
-    (model / "captioner.json").unlink(missing_ok=True)  # scores and weights of the search were another model's
-    export_model(load_run(work / "runs" / "second"), model)
-    write_language(work, model)
-    measure_timing(work, model)
-    subprocess.run([sys.executable, "-m", "transformer.tune", str(speech), "--model", str(model)], check=True)
+    subprocess.run([sys.executable, "-m", "transformer.train", str(work)], check=True)
+    made = work / "model"
+    shutil.rmtree(made, ignore_errors=True)
+    export_model(load_run(work / "runs" / "captioner"), made)
+    write_language(work, made)
+    measure_timing(work, made)
+    subprocess.run([sys.executable, "-m", "transformer.tune", str(speech), "--model", str(made)], check=True)
+    shutil.copytree(made, model, dirs_exist_ok=True)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ class ModelConfig:
     conv_channels: int = 32  # of the two convolutions that take 100 frames a second down to 25
     conv_kernel: int = 15  # depthwise convolution inside each block, in frames of 40 ms; 0 leaves it out
     dropout: float = 0.1
-    auxiliary_layer: int = 4  # the middle head reads this block's output; 0 leaves it out
+    auxiliary_layer: int = 0  # a third head reads this block's output; 0 leaves it out
     n_mels: int = N_MELS
     n_phones: int = 40  # 39 ARPAbet phones and the blank
     n_letters: int = 29  # a-z, space, apostrophe and the blank
@@ -39,5 +39,5 @@ class ModelConfig:
             raise ValueError(f"{self.auxiliary_layer=} is above the last of {self.n_layers=}")
 
 
-NANO = ModelConfig(d_model=192, n_layers=6, d_ff=768, n_heads=3, conv_kernel=0, auxiliary_layer=3)
+NANO = ModelConfig(d_model=192, n_layers=6, d_ff=768, n_heads=3, conv_kernel=0)
 SMALL = ModelConfig()

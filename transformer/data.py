@@ -1,6 +1,7 @@
 """Speech and its text, from files to batches: utterances, cached features, joined and augmented examples.
 
-`prepare` computes features once (as they are, and in harder variants); `epoch` makes fresh examples of them each time.
+`prepare` computes features once (as they are, and in harder variants); `plan_epoch` and `make_batch` make fresh
+examples of them each time.
 """
 
 import csv
@@ -19,7 +20,7 @@ from transformer import augment
 from transformer.audio import Floats, log_mel, normalise
 from transformer.config import N_MELS, SAMPLE_RATE
 from transformer.lexicon import Pronunciation, encode_phones
-from transformer.synth import TIERS, is_held_out
+from transformer.synth import is_held_out
 from transformer.tokenizer import encode_letters
 from transformer.tools.speak import read_manifest
 
@@ -28,7 +29,8 @@ NOISE_TRAIN_S = 160  # of the 200 s of each class of noise; the rest is for test
 # How much of a source one epoch sees, all of it where nothing stands: people are the half of what is heard.
 SHARE_SEEN = {"kokoro": 0.6, "espeak": 0.6, "flite": 0.6, "festival": 0.6, "joe": 0.6}
 DEV_SPEAKERS = ("ls-7859", "so-0575", "so-0594", "so-3023", "so-0736")
-LONGEST = 1_800  # frames of an utterance: the longest reading, slowed down
+HEARD = ("train", "t3dev")  # of what engines speak: the other splits are heard as sound, when all is done
+LONGEST = 2_400  # frames of an utterance: the longest reading has 20 s, and is slower in a variant
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,11 @@ def wordless(noises: Sequence[Floats], count: int, seed: int) -> Iterator[Floats
             yield augment.steady_noise(seconds, random) * np.float32(10 ** random.uniform(-3, 0))
 
 
+def random_of(name: str) -> np.random.Generator:
+    """Return a random generator that is always the same for a name, and another one for another name."""
+    return np.random.default_rng(list(name.encode()))
+
+
 # --- the cache of features ---
 
 
@@ -116,8 +123,8 @@ class Job:
 def prepare(speech: Path, work: Path) -> None:
     """Compute every shard that is missing under `work`/features, two at a time."""
     (work / "features").mkdir(parents=True, exist_ok=True)
-    people = read_people(speech)
-    spoken = list(chain.from_iterable(read_spoken(work, split) for split in ("train", *TIERS)))
+    people = [utterance for utterance in read_people(speech) if utterance.split == "train"]
+    spoken = list(chain.from_iterable(read_spoken(work, split) for split in HEARD))
     jobs = [*_people_jobs(people, work, speech), *_spoken_jobs(spoken, work, speech)]
     compute_wordless(speech, work / "features" / "wordless.0.npy")
     missing = [job for job in sorted(jobs, key=lambda job: job.variant) if not job.path.with_suffix(".json").exists()]
@@ -129,11 +136,8 @@ def prepare(speech: Path, work: Path) -> None:
 def _people_jobs(people: Sequence[Utterance], work: Path, speech: Path) -> Iterator[Job]:
     for path, group in groupby(people, lambda utterance: utterance.path):
         utterances = tuple(group)
-        train = tuple(item for item in utterances if item.split == "train")
         for variant in range(len(SPEEDS)):
-            chosen = utterances if variant == 0 else train
-            if chosen:
-                yield Job(work / "features" / f"{Path(path).stem}.{variant}.npy", chosen, variant, speech)
+            yield Job(work / "features" / f"{Path(path).stem}.{variant}.npy", utterances, variant, speech)
 
 
 def _spoken_jobs(spoken: Sequence[Utterance], work: Path, speech: Path, size: int = 200) -> Iterator[Job]:
@@ -147,8 +151,7 @@ def _spoken_jobs(spoken: Sequence[Utterance], work: Path, speech: Path, size: in
 
 def compute_shard(job: Job) -> Path:
     """Compute one shard: float16 log-mel of all its utterances in a row, and a list of what they are."""
-    seed = int.from_bytes(job.path.stem.encode(), "little") % 2**32
-    random = np.random.default_rng(seed)
+    random = random_of(job.path.stem)
     noises: list[Floats] = []
     if job.variant:
         noises = [*read_noises(job.speech / "noise"), *(augment.music(20, random) for _ in range(4))]
@@ -278,9 +281,14 @@ def augmented(example: Example, noises: Sequence[Example], random: np.random.Gen
     return augment.mask(normalise(features), random)
 
 
-def group_examples(corpus: Corpus, random: np.random.Generator) -> list[Group]:
+def draw(variants: Sequence[Example], random: np.random.Generator, hardness: float) -> Example:
+    """Return the plain sound, or in `hardness` of all cases any of an utterance's variants."""
+    return variants[int(random.integers(len(variants)))] if random.random() < hardness else variants[0]
+
+
+def group_examples(corpus: Corpus, random: np.random.Generator, hardness: float) -> list[Group]:
     """Return an epoch's examples: one variant of each utterance, many of the short ones joined to up to 10 s."""
-    drawn = [variants[random.integers(len(variants))] for variants in corpus.values()]
+    drawn = [draw(variants, random, hardness) for variants in corpus.values()]
     chosen = [example for example in drawn if random.random() < SHARE_SEEN.get(example.source, 1)]
     groups: list[Group] = []
     waiting: Group = ()
@@ -293,13 +301,15 @@ def group_examples(corpus: Corpus, random: np.random.Generator) -> list[Group]:
     return [*groups, waiting]
 
 
-def epoch(corpus: Corpus, noises: Sequence[Example], *, seed: int, frames: int, by_length: bool) -> list[list[Group]]:
+def plan_epoch(
+    corpus: Corpus, noises: Sequence[Example], *, seed: int, frames: int, by_length: bool, hardness: float
+) -> list[list[Group]]:
     """Return an epoch's batches, each of about `frames` feature frames; `by_length` puts short ones first.
 
     One example in twenty is noise, music or silence with nothing to write.
     """
     random = np.random.default_rng(seed)
-    groups = group_examples(corpus, random)
+    groups = group_examples(corpus, random, hardness)
     groups += [(noises[at],) for at in random.integers(len(noises), size=len(groups) // 20)]
     groups.sort(key=lambda group: length(group) + random.uniform(0, 50))
     batches, at = [], 0
@@ -315,13 +325,17 @@ def _bucket(frames: int) -> int:
     return -(-frames // 150) * 150
 
 
-def make_batch(groups: Sequence[Group], noises: Sequence[Example], seed: tuple[int, ...], *, harden: bool) -> Batch:
-    """Return groups as a batch, each joined and, with `harden`, made harder by chance."""
+def make_batch(groups: Sequence[Group], noises: Sequence[Example], seed: tuple[int, ...], hardness: float) -> Batch:
+    """Return groups as a batch, each joined, and `hardness` of them made harder."""
     random = np.random.default_rng(seed)
     examples = [join(group, random) for group in groups]
-    if harden:
-        return collate(examples, [augmented(example, noises, random) for example in examples])
-    return collate(examples, [normalise(example.features.astype(np.float32)) for example in examples])
+    features = [
+        augmented(example, noises, random)
+        if random.random() < hardness
+        else normalise(example.features.astype(np.float32))
+        for example in examples
+    ]
+    return collate(examples, features)
 
 
 def collate(examples: Sequence[Example], features: Sequence[Floats]) -> Batch:

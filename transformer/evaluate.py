@@ -22,12 +22,13 @@ import numpy as np
 from transformer import augment, build
 from transformer.audio import Floats
 from transformer.config import SAMPLE_RATE
-from transformer.data import Utterance, read_noises, read_people, read_samples, read_spoken, wordless
+from transformer.data import Utterance, random_of, read_noises, read_people, read_samples, read_spoken, wordless
 from transformer.export import describe, export_model, load_run
 from transformer.metrics import word_accuracy
 from transformer.runtime import WEIGHTS, Transcriber
 from transformer.synth import TIERS, is_held_out
 
+SCORED = ("sha256", "beam", "timing", "lowest_confidence")  # what the scores hold for: other values need new ones
 # What is said in ../shared/media/speech; these four clips are from other projects' test samples.
 T4X = {
     "english.wav": "one two three",
@@ -118,7 +119,7 @@ def answer(tier: Tier, folder: Path, peer: int, part: tuple[int, int]) -> list[A
     model = transcriber(folder)
     answers = []
     for number, (utterance, samples) in enumerate(read_samples(tier.utterances[first:last])):
-        random = np.random.default_rng(int.from_bytes(utterance.id.encode(), "little") % 2**32)
+        random = random_of(utterance.id)
         sound = tier.harden(samples, random) if tier.harden else samples
         began = time.process_time()
         readings = list(model.read(sound))
@@ -234,7 +235,8 @@ def main() -> None:
     (options.work / "evaluation.json").write_text(json.dumps(report, indent=1))
     (options.work / "answers.json").write_text(json.dumps([vars(item) for item in answers], indent=1))
     if not options.tiers:
-        describe(options.model, {"scores": report})
+        about = json.loads((options.model / "captioner.json").read_text())
+        describe(options.model, {"scores": {**report, "of": {name: about[name] for name in SCORED}}})
 
 
 if __name__ == "__main__":

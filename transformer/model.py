@@ -3,7 +3,7 @@
     features (B, T, 80)
        │  Subsampling: two stride-2 convolutions                      T/4 frames of d numbers
        │  Block × n: attention with RoPE, depthwise convolution, feed-forward; each pre-LN and residual
-       │      └─ the auxiliary head reads a block in the middle: phones, for training alone
+       │      └─ an auxiliary head on a middle block, if asked for: for training alone
        ├─ phone head   (B, T/4, 40)   what the decoder with the lexicon reads
        └─ letter head  (B, T/4, 29)   what spells a word that no lexicon has
 
@@ -190,7 +190,7 @@ class Output:
     lengths: Tensor  # (B,) frames that are sound, of S
     phones: Tensor  # (B, S, n_phones)
     letters: Tensor  # (B, S, n_letters)
-    auxiliary: Tensor | None  # (B, S, n_phones), in training alone
+    auxiliary: Tensor | None  # (B, S, n_phones), in training alone, if there is an auxiliary head
 
 
 def output_lengths(frames: Tensor) -> Tensor:
@@ -238,7 +238,7 @@ class Captioner(nn.Module):
         return self
 
 
-# --- the attention decoder: for the lesson on encoder-decoder models and for rescoring ---
+# --- the attention decoder: for the lesson on encoder-decoder models ---
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Train the captioner: `python -m transformer.train WORK --epochs 9`.
+"""Train the captioner: `python -m transformer.train WORK`.
 
 A straight script: configuration, data, model, loop, checkpoint. It resumes from the last checkpoint in WORK/runs/NAME;
 the same seed and data give the same run on the same machine. What it printed for the shipped model is in LOG.md.
@@ -7,11 +7,9 @@ the same seed and data give the same run on the same machine. What it printed fo
 import argparse
 import json
 import os
-import queue
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -30,12 +28,11 @@ from transformer.data import (
     Example,
     Utterance,
     collate,
-    epoch,
     is_dev,
     load,
     make_batch,
+    plan_epoch,
 )
-from transformer.export import load_run
 from transformer.lexicon import read_lexicon
 from transformer.metrics import edit_distance
 from transformer.model import Captioner, Output
@@ -56,8 +53,7 @@ GROUPS: dict[str, Callable[[Utterance], bool]] = {
 class TrainConfig:
     """How long and how fast to learn."""
 
-    epochs: int = 9
-    rate: float = 1.0  # the share of the learning rates below that the warm-up rises to
+    epochs: int = 10
     frames: int = 9_000  # feature frames a batch: 90 s of sound, for each process
     muon_lr: float = 2e-3  # of the matrices inside the blocks
     adam_lr: float = 1.5e-3  # of everything else
@@ -66,14 +62,18 @@ class TrainConfig:
     letter_weight: float = 0.3
     auxiliary_weight: float = 0.3
     phone_weight: float = 1.0
-    harden: bool = True  # augment
-    curriculum: bool = True  # the first epoch goes from short to long
+    harden: float = 0.7  # in the end: the share drawn from all variants, and again the share that is masked and mixed
+    ramp: float = 2 / 3  # of the epochs, until which that share rises from none; 0: hard from the start
     steps: int = 0  # stop after so many in all, 0: after the epochs
     seed: int = 1
 
+    def hardness(self, epoch: int) -> float:
+        """Return the share of examples to make harder in an epoch, the first being 0."""
+        return self.harden * min(1.0, epoch / (self.ramp * self.epochs)) if self.ramp else self.harden
+
 
 def losses(output: Output, batch: Batch) -> dict[str, Tensor]:
-    """Return the CTC losses of the three heads, each a mean over the frames of the batch."""
+    """Return the CTC loss of each head in nats, a mean over the encoder frames of the batch."""
 
     def ctc(log_probs: Tensor, targets: str) -> Tensor:
         labels, counts = (torch.from_numpy(getattr(batch, name)) for name in (targets + "s", targets + "_counts"))
@@ -108,20 +108,6 @@ def learning_rate(step: int, total: int, warmup: int) -> float:
     return max(0.01, 1 - (step - warmup) / max(1, total - warmup))
 
 
-def ahead(batches: Iterable[Batch], depth: int = 4) -> Iterator[Batch]:
-    """Yield batches that a thread makes while the network learns from the ones before."""
-    waiting: queue.Queue[Batch | None] = queue.Queue(depth)
-
-    def fill() -> None:
-        for batch in batches:
-            waiting.put(batch)
-        waiting.put(None)
-
-    threading.Thread(target=fill, daemon=True).start()
-    while (batch := waiting.get()) is not None:
-        yield batch
-
-
 @dataclass
 class Run:
     """A training run and where it stands."""
@@ -143,21 +129,23 @@ class Run:
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "shape": asdict(self.model.config),
             "train": asdict(self.config),
-            "at": (self.epoch, self.step),
+            "at": (self.epoch, self.step, self.total),
         }
         torch.save(state, self.folder / "checkpoint.part")
         (self.folder / "checkpoint.part").rename(self.folder / "checkpoint.pt")
 
     def resume(self) -> None:
-        """Go on from the checkpoint, if there is one."""
+        """Go on from the checkpoint, if there is one. Raises ValueError if it was trained with other settings."""
         path = self.folder / "checkpoint.pt"
         if path.exists():
             state = torch.load(path, weights_only=True)
+            if state["train"] != asdict(self.config):
+                raise ValueError(f"{path} is of a run with other settings: {state['train']}")
             self.model.load_state_dict(state["model"])
             self.average.load_state_dict(state["average"])
             for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
                 optimizer.load_state_dict(saved)
-            self.epoch, self.step = state["at"][:2]
+            self.epoch, self.step, self.total = state["at"]
 
     def log(self, **facts: object) -> None:
         """Write a line to the run's log and to the screen."""
@@ -167,13 +155,11 @@ class Run:
             file.write(line + "\n")
 
 
-def start_run(folder: Path, shape: ModelConfig, config: TrainConfig, start: Path | None = None) -> Run:
-    """Return a new run (from the averaged weights of the run in `start`), or the one in `folder` where it stopped."""
+def start_run(folder: Path, shape: ModelConfig, config: TrainConfig) -> Run:
+    """Return a new run, or the one in `folder` where it stopped."""
     torch.manual_seed(config.seed)
     folder.mkdir(parents=True, exist_ok=True)
     model, average = Captioner(shape), Captioner(shape)
-    if start:
-        model.load_state_dict(load_run(start).state_dict())
     average.load_state_dict(model.state_dict())
     run = Run(folder, model, average.eval().requires_grad_(requires_grad=False), make_optimizers(model, config), config)
     run.resume()
@@ -200,7 +186,7 @@ class Team:
 def train_step(run: Run, team: Team, batch: Batch) -> dict[str, float]:
     """Learn from one batch; return its losses."""
     config = run.config
-    rate = config.rate * learning_rate(run.step, run.total, config.warmup)
+    rate = learning_rate(run.step, run.total, config.warmup)
     for optimizer, full in zip(run.optimizers, (config.muon_lr, config.adam_lr), strict=True):
         for group in optimizer.param_groups:
             group["lr"] = full * rate
@@ -215,7 +201,8 @@ def train_step(run: Run, team: Team, batch: Batch) -> dict[str, float]:
         optimizer.step()
         optimizer.zero_grad()
     keep = min(AVERAGE, (run.step + 1) / (run.step + 10))
-    torch._foreach_lerp_(list(run.average.parameters()), list(run.model.parameters()), 1 - keep)
+    with torch.no_grad():
+        torch._foreach_lerp_(list(run.average.parameters()), list(run.model.parameters()), 1 - keep)
     run.step += 1
     return {name: loss.item() for name, loss in found.items()}
 
@@ -244,17 +231,18 @@ def train(run: Run, team: Team, corpus: Corpus, noises: list[Example], tests: di
     while run.epoch < config.epochs and not (config.steps and run.step >= config.steps):
         started, heard, sums = time.monotonic(), 0, Counter[str]()
         seed = config.seed * 1000 + run.epoch
-        by_length = config.curriculum and run.epoch == 0
-        plan = epoch(corpus, noises, seed=seed, frames=config.frames, by_length=by_length)
+        torch.manual_seed(seed * team.size + team.rank)  # of dropout: the same after a kill, another in each process
+        hardness = config.hardness(run.epoch)
+        plan = plan_epoch(corpus, noises, seed=seed, frames=config.frames, by_length=run.epoch == 0, hardness=hardness)
         steps = len(plan) // team.size
         run.total = run.total or config.steps or config.epochs * steps
         if config.steps:
             steps = min(steps, config.steps - run.step)
         first = run.step
         mine = enumerate(plan[: steps * team.size][team.rank :: team.size])
-        batches = (make_batch(groups, noises, (seed, team.rank, at), harden=config.harden) for at, groups in mine)
+        batches = (make_batch(groups, noises, (seed, team.rank, at), hardness) for at, groups in mine)
         run.model.train()
-        for batch in ahead(batches):
+        for batch in batches:
             sums.update(train_step(run, team, batch))
             heard += int(batch.frames.sum()) * team.size
             if team.rank == 0 and run.step % 50 == 0:
@@ -287,12 +275,12 @@ def work(rank: int, options: argparse.Namespace) -> None:
         distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=team.size)
     lexicon = read_lexicon(options.work / "lexicon.tsv")
     corpora = load(options.work, lexicon, GROUPS)
-    config = TrainConfig(epochs=options.epochs, rate=options.rate, seed=options.seed, curriculum=options.start is None)
-    run = start_run(options.work / "runs" / options.name, getattr(configs, options.shape), config, options.start)
+    config = TrainConfig(epochs=options.epochs, seed=options.seed, harden=options.harden)
+    run = start_run(options.work / "runs" / options.name, getattr(configs, options.shape), config)
     if rank == 0:
         run.log(utterances=len(corpora["train"]), parameters=sum(p.numel() for p in run.model.parameters()))
     noises = [variants[0] for variants in corpora["wordless"].values()]
-    tests = {name: [variants[0] for variants in corpora[name].values()][:100] for name in ("people", "ked")}
+    tests = {name: [variants[0] for variants in corpora[name].values()] for name in ("people", "ked")}
     train(run, team, corpora["train"], noises, tests)
 
 
@@ -300,12 +288,10 @@ def main() -> None:
     """Read the command line and start the team."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path)
-    parser.add_argument("--name", default="first")
+    parser.add_argument("--name", default="captioner")
     parser.add_argument("--shape", default="SMALL", choices=["SMALL", "NANO"])
     parser.add_argument("--epochs", type=int, default=TrainConfig.epochs)
-    parser.add_argument("--start", type=Path, help="the folder of a run whose weights to go on from")
-    parser.add_argument("--rate", type=float, default=1.0, help="share of the full learning rates")
-    parser.add_argument("--harden", action=argparse.BooleanOptionalAction, default=True, help="mask, warp and mix")
+    parser.add_argument("--harden", type=float, default=TrainConfig.harden, help="share of examples, in the end")
     parser.add_argument("--seed", type=int, default=TrainConfig.seed)
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()

@@ -18,15 +18,15 @@ from transformer.runtime import WEIGHTS, Transcriber
 
 GRID: dict[str, Sequence[float]] = {
     "blank_penalty": (0.0, 1.0, 1.5, 2.5, 3.0, 4.0),
-    "language_weight": (0.6, 0.7, 0.9, 1.0, 1.1),
+    "language_weight": (0.6, 0.7, 0.9, 1.0, 1.1, 1.2),
     "word_bonus": (-1.5, -1.0, -0.5, 0.5, 1.0),
     "unknown_phone": (-4.0, -2.6),
     "unknown_word": (-6.0, -2.0),
 }
-Heard = tuple[list[Floats], str]  # phone log-probabilities of each stretch of an utterance, and what was meant
+DevReading = tuple[list[Floats], str]  # phone log-probabilities of each stretch of an utterance, and what was meant
 
 
-def read_dev(model: Transcriber, speech: Path, readers: int, learners: int) -> list[Heard]:
+def read_dev(model: Transcriber, speech: Path, readers: int, learners: int) -> list[DevReading]:
     """Return readings of so many utterances by the reader and the learners kept for this."""
     people = [utterance for utterance in read_people(speech) if is_dev(utterance)]
     chosen = [item for item in people if item.source == "ls"][:readers]
@@ -34,7 +34,7 @@ def read_dev(model: Transcriber, speech: Path, readers: int, learners: int) -> l
     return [([part.phones for part in model.read(sound)], item.text) for item, sound in read_samples(chosen)]
 
 
-def accuracy(search: BeamSearch, settings: BeamSettings, heard: Sequence[Heard]) -> float:
+def accuracy(search: BeamSearch, settings: BeamSettings, heard: Sequence[DevReading]) -> float:
     """Return the word accuracy of decoding with `settings`."""
     search = replace(search, settings=settings)
     words = search.language.words
@@ -42,7 +42,7 @@ def accuracy(search: BeamSearch, settings: BeamSettings, heard: Sequence[Heard])
     return word_accuracy(list(zip(said, (meant for _, meant in heard), strict=True)))
 
 
-def tune(model: Transcriber, heard: Sequence[Heard], rounds: int = 1) -> BeamSettings:
+def tune(model: Transcriber, heard: Sequence[DevReading], rounds: int = 1) -> BeamSettings:
     """Return the best settings found from the model's own."""
     best = model.search.settings
     score = accuracy(model.search, best, heard)

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from transformer import augment, data
-from transformer.audio import Floats
-from transformer.config import SAMPLE_RATE
-from transformer.data import Utterance, read_noises, read_samples, wordless
+from transformer.audio import Floats, normalise
+from transformer.config import N_MELS, SAMPLE_RATE
+from transformer.data import Example, Utterance, make_batch, plan_epoch, random_of, read_noises, read_samples, wordless
 
 
 def make_noises() -> list[Floats]:
@@ -60,3 +60,35 @@ def test_noise_for_tests_is_not_heard_in_training(tmp_path: Path, monkeypatch: p
     for heard, kept, (first, last) in zip(train, test, [(0, ramp[-1]), (1e6, ramp[-1] + 1e6)], strict=True):
         assert (heard[0], kept[-1]) == (first, last)
         assert heard[-1] < kept[0]
+
+
+def make_examples(count: int) -> list[Example]:
+    random = np.random.default_rng(5)
+    sounds = (random.normal(0, 1, (100 + number, N_MELS)).astype(np.float16) for number in range(count))
+    return [Example(sound, (1, 2), (3,), "ls", "a") for sound in sounds]
+
+
+@pytest.mark.parametrize(("hardness", "least", "most"), [(0.0, 0, 0), (0.5, 60, 140), (1.0, 160, 240)])
+def test_an_epoch_draws_as_many_harder_variants_as_it_shall(hardness: float, least: int, most: int) -> None:
+    plain, harder = make_examples(300), make_examples(300)
+    corpus = {str(number): [one, other, other] for number, (one, other) in enumerate(zip(plain, harder, strict=True))}
+    plan = plan_epoch(corpus, plain[:1], seed=1, frames=3000, by_length=True, hardness=hardness)
+    chosen = {id(example) for batch in plan for group in batch for example in group}
+    assert least <= sum(id(example) in chosen for example in harder) <= most
+
+
+def test_a_batch_is_the_plain_sound_or_made_harder() -> None:
+    groups = [(example,) for example in make_examples(8)]
+    plain = [normalise(group[0].features.astype(np.float32)) for group in groups]
+    for hardness in (0.0, 1.0):
+        batch = make_batch(groups, [groups[0][0]], (1, 2), hardness)
+        same = [np.array_equal(row[: len(item)], item) for row, item in zip(batch.features, plain, strict=True)]
+        assert same == [hardness == 0.0] * 8
+    assert np.array_equal(batch.features, make_batch(groups, [groups[0][0]], (1, 2), 1.0).features)
+
+
+def test_every_name_has_its_own_luck() -> None:
+    names = ["t3-f001", "t3-f002", "train-000.1", "train-000.2", "train-001.1"]
+    drawn = [random_of(name).random() for name in names]
+    assert len(set(drawn)) == len(names)
+    assert drawn == [random_of(name).random() for name in names]
