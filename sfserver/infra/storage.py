@@ -114,8 +114,7 @@ class DirectoryStore:
         """Remove the folder `prefix`."""
         path = self._path(prefix)
         with _store_errors():
-            if path.is_dir():
-                shutil.rmtree(path)
+            remove_tree(path)
             self._prune(path.parent)
 
     def ping(self) -> None:
@@ -141,6 +140,13 @@ class DirectoryStore:
             while folder != self._objects:
                 folder.rmdir()
                 folder = folder.parent
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder and what is in it, also where another removes it at the same time."""
+    while folder.is_dir():
+        with suppress(FileNotFoundError):  # the other was faster at one of them: go on with what is left
+            shutil.rmtree(folder)
 
 
 class DirectoryWriter:

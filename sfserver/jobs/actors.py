@@ -1,8 +1,6 @@
 """The worker's side of a doorbell: claim the best task, work in a sandbox with no transaction open, record, repeat."""
 
-import shutil
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Lock
@@ -14,6 +12,7 @@ from sfserver.deps import Runtime
 from sfserver.errors import PermanentError, TransientError
 from sfserver.infra.events import Message
 from sfserver.infra.queue import Queue
+from sfserver.infra.storage import remove_tree
 from sfserver.jobs import recording, stages
 from sfserver.jobs.claims import Claim
 from sfserver.jobs.notify import CANCEL_TOPIC
@@ -128,8 +127,7 @@ class TaskRunner:
             self._running.pop(claim.task_id, None)
             if all(other.job_id != claim.job_id for other in self._running.values()):
                 self._cancelled.discard(claim.job_id)
-        with suppress(FileNotFoundError):
-            shutil.rmtree(workdir)
+        remove_tree(workdir)
 
 
 @dataclass

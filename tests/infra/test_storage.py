@@ -1,6 +1,8 @@
 """The object seam's contract; every side runs through the same cases."""
 
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,6 +58,21 @@ def test_deleting_a_prefix_takes_what_is_below_it_and_nothing_else(store: Object
         with pytest.raises(FileNotFoundError):
             store.open(gone)
     store.open("v/10/a").close()
+
+
+def test_two_may_delete_the_same_prefix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = DirectoryStore(tmp_path)
+    for key in ("a/1/x", "a/2/y", "a/3/z"):
+        put(store, key, b"data")
+    rmdir = os.rmdir
+
+    def after_the_other(path: str, **options: Any) -> None:
+        rmdir(path, **options)  # the other's
+        rmdir(path, **options)
+
+    monkeypatch.setattr(os, "rmdir", after_the_other)
+    store.delete_prefix("a")
+    assert list((tmp_path / "objects").iterdir()) == []
 
 
 def test_deleting_what_is_not_there_is_fine(store: ObjectStore) -> None:
