@@ -1,11 +1,15 @@
 """Fixtures that all parts of the suite share."""
 
+import signal
 from pathlib import Path
 
 import pytest
 
 from sfserver.infra.db import Database
 from sfserver.infra.schema import upgrade_schema
+
+# A suite that a script started in the background was told to ignore Ctrl-C, and all that it starts would be too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
