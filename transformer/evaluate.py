@@ -25,7 +25,7 @@ from transformer.config import SAMPLE_RATE
 from transformer.data import Utterance, random_of, read_noises, read_people, read_samples, read_spoken, wordless
 from transformer.export import describe, export_model, load_run
 from transformer.metrics import word_accuracy
-from transformer.runtime import WEIGHTS, Transcriber
+from transformer.runtime import WEIGHTS, Transcriber, read_description
 from transformer.synth import TIERS, is_held_out
 
 SCORED = ("sha256", "beam", "timing", "lowest_confidence")  # what the scores hold for: other values need new ones
@@ -235,7 +235,7 @@ def main() -> None:
     (options.work / "evaluation.json").write_text(json.dumps(report, indent=1))
     (options.work / "answers.json").write_text(json.dumps([vars(item) for item in answers], indent=1))
     if not options.tiers:
-        about = json.loads((options.model / "captioner.json").read_text())
+        about = read_description(options.model)
         describe(options.model, {"scores": {**report, "of": {name: about[name] for name in SCORED}}})
 
 

@@ -83,7 +83,7 @@ class Transcriber:
         try:
             beam = BeamSettings(**_numbers(self.about["beam"]))
             self.timing = Timing(**_numbers(self.about["timing"]))
-            self.lowest_confidence = _numbers({"least": self.about["lowest_confidence"]})["least"]
+            (self.lowest_confidence,) = _numbers({"lowest_confidence": self.about["lowest_confidence"]}).values()
         except (KeyError, TypeError, ValueError) as problem:
             raise ModelError(f"{folder / 'captioner.json'} describes no captioner: {problem!r}") from None
         self.search = BeamSearch(graph, language, settings or beam)

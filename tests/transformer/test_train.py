@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from transformer.config import N_MELS, ModelConfig
-from transformer.data import Corpus, Example
+from transformer.data import Corpus, Example, plan_epoch
 from transformer.export import load_run
 from transformer.model import Captioner
 from transformer.tokenizer import encode_letters
@@ -24,13 +24,16 @@ def example(number: int, frames: int = 100) -> Example:
     return Example(features, (1 + number % 39, 3), tuple(encode_letters("ab")), "ls", "ab")
 
 
+NOBODY = Example(example(99).features, (), (), "none", "")
+
+
 @pytest.fixture(scope="module")
 def corpus() -> Corpus:
     return {str(number): [example(number)] for number in range(40)}
 
 
 def go(run: Run, corpus: Corpus) -> Run:
-    train(run, Team(), corpus, [Example(example(99).features, (), (), "none", "")], {})
+    train(run, Team(), corpus, [NOBODY], {})
     return run
 
 
@@ -40,7 +43,10 @@ def weights(model: Captioner) -> Tensor:
 
 def test_it_stops_after_its_epochs_or_its_steps(tmp_path: Path, corpus: Corpus) -> None:
     whole = go(start_run(tmp_path / "whole", TINY, QUICK), corpus)
-    assert whole.epoch == 2
+    first, second = (
+        len(plan_epoch(corpus, [NOBODY], seed=1000 + at, frames=400, by_length=at == 0, hardness=0)) for at in (0, 1)
+    )
+    assert (whole.epoch, whole.step, whole.total) == (2, first + second, 2 * first)
     assert whole.total > 6
     # One step more than an epoch has: the second epoch is begun and not ended.
     few = go(start_run(tmp_path / "few", TINY, replace(QUICK, epochs=99, steps=whole.total // 2 + 1)), corpus)

@@ -76,10 +76,16 @@ def espeak_voices(kind: str) -> tuple[str, ...]:
 
 def speak_flite(line: Line, path: Path) -> None:
     """Speak by flite's built-in voices; an unknown one is refused here, since flite takes another without a word."""
-    if line.voice not in run("flite", "-lv").decode().split():
+    if line.voice not in flite_voices():
         raise RuntimeError(f"flite has no voice {line.voice}")
     stretch = f"duration_stretch={1 / line.speed:.3f}"
     run("flite", "-voice", line.voice, "--setf", stretch, "-t", line.text, "-o", str(path))
+
+
+@cache
+def flite_voices() -> tuple[str, ...]:
+    """Return the names that `-voice` takes."""
+    return tuple(run("flite", "-lv").decode().split(":", 1)[1].split())
 
 
 def speak_festival(line: Line, path: Path) -> None:
