@@ -15,7 +15,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from sfserver.media.sample import frame_of, landscape, sounds
+from sfserver.media.encode.sample import frame_of, landscape, sounds
 
 Plane = npt.NDArray[np.float32]
 Planes = list[Plane]

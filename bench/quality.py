@@ -15,7 +15,7 @@ from av.video.frame import PictureType, VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from sfserver.media.contract import ChunkSpec, EncodePlan, Rung
-from sfserver.media.encode import open_encoder
+from sfserver.media.encode.video import open_encoder
 
 _TICK = Fraction(1, 30)
 Frames = Callable[[], Iterator[VideoFrame]]

@@ -20,7 +20,7 @@ from bench import ffmpeg, quality
 from bench.material import film
 from bench.measuring import Cost, Peak, Row, folder_bytes, print_table, ratio_row, run_command, tree_cpu_s
 from sfserver.media.contract import MediaLimits, ProbeResult
-from sfserver.media.probe import probe
+from sfserver.media.encode.plan import probe
 from tests.integration.server import EmbeddedServer
 
 SECONDS = 30.0

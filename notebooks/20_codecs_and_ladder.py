@@ -16,7 +16,7 @@
 # **Goal.** A second of 1080p video is 93 MB of numbers; we send it in about half a megabyte. At the end of this
 # notebook you know where the other 99.5 % went: you will have predicted, transformed and quantised blocks by hand,
 # measured what the eye loses, and seen why one video is stored in several sizes. Then you read our ladder,
-# `sfserver.media.ladder`, as what it is: a handful of rules that follow from these pictures.
+# `sfserver.media.encode.ladder`, as what it is: a handful of rules that follow from these pictures.
 
 # %%
 from fractions import Fraction
@@ -38,7 +38,7 @@ plt.rcParams.update(
 # 48 frames are enough to see everything.
 
 # %%
-from sfserver.media.sample import frame_of, landscape
+from sfserver.media.encode.sample import frame_of, landscape
 
 WIDTH, HEIGHT, FPS, FRAMES = 480, 270, Fraction(30), 48
 rng = np.random.default_rng(7)
@@ -420,7 +420,7 @@ toy_ladder(1948, 1182), toy_ladder(720, 1280), toy_ladder(400, 300)
 # And the one that works in the server. It also says *why*, which `sfctl explain` shows to whoever wonders.
 
 # %%
-from sfserver.media.ladder import build_ladder, chunk_options
+from sfserver.media.encode.ladder import build_ladder, chunk_options
 
 rungs, reasons = build_ladder(1948, 1182, FPS, 60, 20_000_000)
 print(*reasons, sep="\n")
@@ -499,4 +499,4 @@ assert kbps(outcome["capped CRF"]) <= source_bps / 1000 * 1.02 < kbps(outcome["C
 # - Z. Wang et al., *Image quality assessment: from error visibility to structural similarity*, 2004.
 # - J. De Cock et al., *Complexity-based consistent-quality encoding in the cloud*, 2016: ladders from convex hulls.
 # - C. Helmrich et al., *XPSNR: a low-complexity extension of the perceptually weighted PSNR*, 2020.
-# - In this house: `sfserver/media/ladder.py`, `bench/quality.py`, `docs/adr/0006-encoder-settings.md`.
+# - In this house: `sfserver/media/encode/ladder.py`, `bench/quality.py`, `docs/adr/0006-encoder-settings.md`.

@@ -138,10 +138,10 @@ show(clip, 0, len(clip))
 #
 # ### The class
 #
-# `sfserver.media.boxes` walks the same way, but believes nothing: a size must lie within its parent.
+# `sfserver.media.mp4.boxes` walks the same way, but believes nothing: a size must lie within its parent.
 
 # %%
-from sfserver.media.boxes import build_box, find_box, iter_boxes
+from sfserver.media.mp4.boxes import build_box, find_box, iter_boxes
 
 assert [(box.kind, box.body, box.end) for box in iter_boxes(clip)] == toy_boxes(clip, 0, len(clip))
 
@@ -258,7 +258,7 @@ print("every frame is shown", delay // ticks, "frame late; the edit list starts 
 # One fragment holds one GOP. We take the clip's own samples apart into GOPs.
 
 # %%
-from sfserver.media.fragments import Sample, build_fragment, read_fragment
+from sfserver.media.mp4.fragments import Sample, build_fragment, read_fragment
 
 samples = [Sample(bytes(packet), ticks, packet.pts - packet.dts, packet.is_keyframe) for packet in packets]
 gops = [samples[start : start + GOP] for start in range(0, FRAMES, GOP)]
@@ -329,8 +329,8 @@ print("sound fragments:", [len(fragment) for fragment in audio_fragments], "byte
 
 # %%
 from sfserver.media.contract import AudioPlan, PicturePlan, Rung
-from sfserver.media.movie import audio_track, build_sidx, build_track_header, video_track
-from sfserver.media.tracks import TrackTable, run_lengths
+from sfserver.media.mp4.movie import audio_track, build_sidx, build_track_header, video_track
+from sfserver.media.mp4.tracks import TrackTable, run_lengths
 
 rung = Rung("360p", WIDTH, HEIGHT, 0, "libx264", {}, "")
 picture_track = video_track(rung, timescale, PicturePlan(), avcc, delay)
@@ -376,7 +376,7 @@ with av.open(io.BytesIO(video_file)) as container:
 # Nobody ever writes that file. A request for some bytes of it is answered from the head and the two track files.
 
 # %%
-from sfserver.media.virtual import StoredTrack, VirtualFile, build_head, build_layout, read_spans
+from sfserver.media.mp4.virtual import StoredTrack, VirtualFile, build_head, build_layout, read_spans
 
 stored_video = StoredTrack(picture_track, picture_table, *video_header)
 stored_audio = StoredTrack(sound_track, sound_table, *audio_header)
@@ -561,4 +561,4 @@ plt.tight_layout()
 # - ISO/IEC 14496-12, *ISO base media file format*: 4.2 boxes, 8.6 and 8.7 sample tables, 8.8 fragments, 8.16 `sidx`.
 # - ISO/IEC 23000-19, *CMAF*: what a track file for HLS and DASH has to look like.
 # - RFC 8216, *HTTP Live Streaming*, and RFC 9110, section 14: byte ranges in playlists and in HTTP.
-# - In this house: `sfserver/media/boxes.py`, `fragments.py`, `movie.py`, `virtual.py`, `package.py`.
+# - In this house: `sfserver/media/mp4/boxes.py`, `fragments.py`, `movie.py`, `virtual.py`, `package.py`.

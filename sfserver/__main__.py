@@ -61,15 +61,15 @@ def _up(arguments: argparse.Namespace) -> None:
 
 
 def _make_clip(arguments: argparse.Namespace) -> None:
-    from sfserver.media.sample import make_sample
+    from sfserver.media.encode.sample import make_sample
 
     width, height = (int(part) for part in arguments.size.split("x"))
     make_sample(arguments.path, seconds=arguments.seconds, width=width, height=height)
 
 
 def _doctor() -> None:
-    from sfserver.media.confinement import available
-    from sfserver.media.versions import codec_report
+    from sfserver.media.encode.versions import codec_report
+    from sfserver.media.sandbox.confinement import available
 
     print(json.dumps({"sandbox": str(available()), **codec_report()}))  # noqa: T201
 

@@ -25,10 +25,10 @@ from sfserver.infra.leases import DataDirectoryLock
 from sfserver.infra.queue import embedded_brokers
 from sfserver.infra.schema import upgrade_schema
 from sfserver.infra.storage import DirectoryStore
-from sfserver.jobs import sweep
+from sfserver.jobs import stages, sweep
 from sfserver.jobs.repository import forget_worker_nodes
-from sfserver.media.confinement import available
-from sfserver.media.sandbox import Sandbox
+from sfserver.media.sandbox.confinement import available
+from sfserver.media.sandbox.parent import Sandbox
 from sfserver.settings import Settings
 from sfserver.uploads.service import sweep_expired
 from sfserver.worker import WorkerThreads, sandbox_limits
@@ -57,7 +57,7 @@ def serve(settings: Settings) -> None:
 @contextlib.contextmanager
 def _running(settings: Settings) -> Iterator[Runtime]:
     """Start everything but the listener; stop it in the opposite order."""
-    sandbox = Sandbox(sandbox_limits(settings))
+    sandbox = Sandbox(sandbox_limits(settings), preload=stages.RUN.values())
     sandbox.start()
     database = Database(settings.database_url, busy_timeout_s=settings.database.busy_timeout_s)
     worker = WorkerThreads(embedded_brokers(), sandbox)

@@ -16,7 +16,7 @@ from sfserver.infra.db import db_now
 from sfserver.infra.queue import Doorbell, Queue
 from sfserver.jobs import sweep
 from sfserver.jobs.actors import TaskRunner
-from sfserver.media.sandbox import Sandbox, SandboxLimits
+from sfserver.media.sandbox.parent import Sandbox, SandboxLimits
 from sfserver.models import WorkerNode, new_id
 from sfserver.settings import Settings
 from sfserver.uploads.service import sweep_expired

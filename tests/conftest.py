@@ -4,12 +4,17 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from sfserver.infra.db import Database
 from sfserver.infra.schema import upgrade_schema
 
 # A suite that a script started in the background was told to ignore Ctrl-C, and all that it starts would be too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# A machine that does something else beside the suite is no reason to fail it.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,14 @@
 """What a test needs from outside Python: players, ffmpeg, servers."""
 
 import os
+import re
 import shutil
+from functools import cache
+from pathlib import Path
 
 import pytest
+
+_LIST = Path(__file__).parents[1] / ".ci" / "run"
 
 
 def must_have_everything() -> bool:
@@ -11,8 +16,20 @@ def must_have_everything() -> bool:
     return any(os.environ.get(name, "") not in {"", "0", "false"} for name in ("CI", "SF_TEST_REQUIRE_SERVERS"))
 
 
+@cache
+def listed_tools() -> frozenset[str]:
+    """Return the programs that `.ci/run` installs."""
+    block = _LIST.read_text().partition("\ntools=(")[2].partition("\n)")[0]
+    return frozenset(re.findall(r"^  ([\w.+-]+)=", block, re.MULTILINE))
+
+
 def require_tool(*names: str) -> str:
-    """Return the path of the first of `names` that is installed; skip the test without one, or fail it in CI."""
+    """Return the path of the first of `names` that is installed; skip the test without one, or fail it in CI.
+
+    One of the names must be in the list of `.ci/run`: a tool that it does not install fails on a new machine alone.
+    """
+    if not listed_tools() & set(names):
+        pytest.fail(f"{' or '.join(names)} is not in the list of .ci/run, so CI would not have it", pytrace=False)
     found = next((path for name in names if (path := shutil.which(name))), None)
     if found:
         return found

@@ -10,8 +10,8 @@ import av
 import numpy as np
 
 from sfserver.media.contract import ChunkSpec
-from sfserver.media.ladder import build_ladder, chunk_options
-from sfserver.media.sample import frame_of, landscape
+from sfserver.media.encode.ladder import build_ladder, chunk_options
+from sfserver.media.encode.sample import frame_of, landscape
 
 WIDTH, HEIGHT, FPS, FRAMES = 320, 176, Fraction(30), 24
 rng = np.random.default_rng(7)

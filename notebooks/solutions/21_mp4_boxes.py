@@ -11,12 +11,12 @@ import struct
 import av
 import numpy as np
 
-from sfserver.media.boxes import find_box, iter_boxes
 from sfserver.media.contract import PicturePlan, Rung
-from sfserver.media.fragments import Sample, build_fragment, read_fragment
-from sfserver.media.movie import video_track
-from sfserver.media.tracks import TrackTable
-from sfserver.media.virtual import StoredTrack, VirtualFile, build_head, build_layout
+from sfserver.media.mp4.boxes import find_box, iter_boxes
+from sfserver.media.mp4.fragments import Sample, build_fragment, read_fragment
+from sfserver.media.mp4.movie import video_track
+from sfserver.media.mp4.tracks import TrackTable
+from sfserver.media.mp4.virtual import StoredTrack, VirtualFile, build_head, build_layout
 
 
 def make_clip() -> bytes:

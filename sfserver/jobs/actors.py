@@ -16,7 +16,7 @@ from sfserver.infra.storage import remove_tree
 from sfserver.jobs import recording, stages
 from sfserver.jobs.claims import Claim
 from sfserver.jobs.notify import CANCEL_TOPIC
-from sfserver.media.sandbox import ChildCrashed, LeaseLost, Sandbox, StageRun, Stopped, StopReason
+from sfserver.media.sandbox.parent import ChildCrashed, LeaseLost, Sandbox, StageRun, Stopped, StopReason
 
 log = structlog.get_logger(__name__)
 _PROGRESS_EVERY_S = 1.0
@@ -79,7 +79,7 @@ class TaskRunner:
         watch = _Watch(self._runtime, claim, workdir)
         settings = self._runtime.settings
         run = self._sandbox.run(
-            claim.kind,
+            stages.RUN[claim.kind],
             call.arguments,
             workdir,
             readable=call.readable,

@@ -16,7 +16,7 @@ from sfserver.infra.db import db_now
 from sfserver.infra.queue import Queue
 from sfserver.jobs import pipeline, repository, service
 from sfserver.jobs.claims import Claim
-from sfserver.media.sandbox import StageRun
+from sfserver.media.sandbox.parent import StageRun
 from sfserver.models import Job, Task, TaskPart, Video
 from sfserver.wire.jobs import StageState
 

@@ -6,19 +6,33 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from sfserver.deps import Runtime
 from sfserver.jobs import repository
 from sfserver.jobs.claims import Claim
-from sfserver.media.contract import MediaLimits
-from sfserver.media.sandbox import output_file
+from sfserver.media.contract import ChunkSpec, EncodePlan, MediaLimits
+from sfserver.media.encode.audio import AudioArguments
+from sfserver.media.encode.plan import ProbeArguments
+from sfserver.media.encode.video import EncodeArguments
+from sfserver.media.mp4.package import PackageArguments
+from sfserver.media.sandbox.parent import output_file
 from sfserver.settings import LimitSettings
+
+RUN = {
+    "probe": "sfserver.media.encode.plan:run_probe",
+    "encode": "sfserver.media.encode.video:run_encode",
+    "audio": "sfserver.media.encode.audio:run_audio",
+    "package": "sfserver.media.mp4.package:run_package",
+}
+_PLAN, _CHUNK, _PACKAGE = TypeAdapter(EncodePlan), TypeAdapter(ChunkSpec), TypeAdapter(PackageArguments)
 
 
 @dataclass(frozen=True)
 class StageCall:
     """The arguments of a stage's process and the files it may read."""
 
-    arguments: dict[str, Any]
+    arguments: object
     readable: list[Path] = field(default_factory=list)
 
 
@@ -27,9 +41,9 @@ def prepare(runtime: Runtime, claim: Claim, scratch: Path) -> StageCall:
     return _PREPARE[claim.kind](runtime, claim, scratch)
 
 
-def keep(runtime: Runtime, claim: Claim, result: dict[str, Any], workdir: Path) -> dict[str, Any]:
+def keep(runtime: Runtime, claim: Claim, result: Any, workdir: Path) -> dict[str, Any]:  # noqa: ANN401
     """Store the files a stage made under the claim's own prefix; return what to record as the task's result."""
-    return _KEEP[claim.kind](runtime, claim, result, workdir)
+    return _KEEP[claim.kind](runtime, claim, asdict(result), workdir)
 
 
 def keep_part(runtime: Runtime, claim: Claim, part: Mapping[str, Any], workdir: Path) -> str:
@@ -56,21 +70,20 @@ def media_limits(settings: LimitSettings) -> MediaLimits:
     return MediaLimits(**{name: getattr(settings, name) for name in shared})
 
 
+def _plan(claim: Claim) -> EncodePlan:
+    return _PLAN.validate_python(claim.plan)
+
+
 def _prepare_probe(runtime: Runtime, claim: Claim, scratch: Path) -> StageCall:
     source = runtime.store.local(claim.source_key, scratch)
-    limits = asdict(media_limits(runtime.settings.limits))
-    return StageCall({"source": str(source), "limits": limits}, [source])
+    return StageCall(ProbeArguments(source, media_limits(runtime.settings.limits)), [source])
 
 
 def _prepare_encode(runtime: Runtime, claim: Claim, scratch: Path) -> StageCall:
     source = runtime.store.local(claim.source_key, scratch)
     index = runtime.store.local(claim.spec["index_key"], scratch)
-    arguments = {
-        "source": str(source),
-        "index_file": str(index),
-        "plan": claim.plan,
-        "chunk": claim.spec["chunk"],
-    }
+    limits = media_limits(runtime.settings.limits)
+    arguments = EncodeArguments(source, index, _plan(claim), _CHUNK.validate_python(claim.spec["chunk"]), limits)
     return StageCall(arguments, [source, index])
 
 
@@ -78,7 +91,8 @@ def _prepare_audio(runtime: Runtime, claim: Claim, scratch: Path) -> StageCall:
     source = runtime.store.local(claim.source_key, scratch)
     with runtime.database.read() as session:
         done = len(repository.parts_of(session, claim.task_id))
-    return StageCall({"source": str(source), "plan": claim.plan, "skip_parts": done}, [source])
+    limits = media_limits(runtime.settings.limits)
+    return StageCall(AudioArguments(source, _plan(claim), done, limits), [source])
 
 
 def _prepare_package(runtime: Runtime, claim: Claim, scratch: Path) -> StageCall:
@@ -92,8 +106,8 @@ def _prepare_package(runtime: Runtime, claim: Claim, scratch: Path) -> StageCall
     ]
     audio_parts = [(part, str(runtime.store.local(key, scratch))) for part, key in parts]
     paths = [path for _, _, local in chunks for path in local.values()] + [path for _, path in audio_parts]
-    arguments = {"plan": claim.plan, "chunks": chunks, "audio_parts": audio_parts}
-    return StageCall(arguments, [Path(os.path.commonpath([Path(path).parent for path in paths]))])
+    given = {"plan": claim.plan, "chunks": chunks, "audio_parts": audio_parts}
+    return StageCall(_PACKAGE.validate_python(given), [Path(os.path.commonpath([Path(path).parent for path in paths]))])
 
 
 def _local_parts(runtime: Runtime, result: dict[str, Any], scratch: Path) -> dict[str, str]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sfserver.infra.storage import ObjectReader, ObjectStore
-from sfserver.media.virtual import VirtualFile
+from sfserver.media.mp4.virtual import VirtualFile
 
 BUFFER_BYTES = 512 * 1024
 

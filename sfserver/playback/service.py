@@ -21,7 +21,7 @@ from sfserver.deps import Runtime
 from sfserver.errors import NotFoundError, NotSignedInError, UnknownRenditionError, VideoNotFoundError
 from sfserver.jobs.service import find_job
 from sfserver.media.contract import PackageResult
-from sfserver.media.virtual import VirtualFile
+from sfserver.media.mp4.virtual import VirtualFile
 from sfserver.models import Video
 from sfserver.playback.bodies import ProgressiveFile
 from sfserver.playback.ranges import Validators

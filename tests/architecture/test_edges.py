@@ -8,14 +8,14 @@ CATCH_ALL = {
     "sfserver/app.py": "a request",
     "sfserver/jobs/actors.py": "a task",
     "sfserver/worker.py": "a beat or a sweep",
-    "sfserver/media/sandbox_child.py": "a media process",
+    "sfserver/media/sandbox/child.py": "a media process",
     "sfctl/main.py": "a command",
 }
 READ_ENVIRONMENT = {
     "sfserver/__main__.py": "composition root",
     "sfserver/up.py": "composition root",
     "sfserver/worker.py": "composition root",
-    "sfserver/media/sandbox_child.py": "wipes it: it may hold secrets",
+    "sfserver/media/sandbox/child.py": "wipes it: it may hold secrets",
     "sfctl/context.py": "the client's injectable environment",
 }
 

@@ -4,6 +4,7 @@ import ast
 import re
 
 from tests.architecture.source import FunctionNode, Module, dotted, functions, parse, violations
+from tests.requirements import listed_tools
 
 CHECKS = re.compile(r"(^|\.)(assert|check|expect|verify)\w*$|(^|\.)(raises|warns|fail)$")
 
@@ -25,12 +26,26 @@ def skips(module: Module) -> list[str]:
     return [f"{module.name}:{node.lineno}" for node in found]  # type: ignore[attr-defined]
 
 
+def unlisted_tools(module: Module) -> list[str]:
+    asked = [
+        node for node in ast.walk(module.tree) if isinstance(node, ast.Call) and dotted(node.func) == "require_tool"
+    ]
+    names = [(node.lineno, [arg.value for arg in node.args if isinstance(arg, ast.Constant)]) for node in asked]
+    return [f"{module.name}:{line} {given}" for line, given in names if given and not listed_tools() & set(given)]
+
+
 def test_every_test_asserts_something() -> None:
     assert violations(empty_tests, "tests") == []
 
 
 def test_only_missing_tools_skip_a_test() -> None:
     assert violations(skips, "tests") == []
+
+
+def test_every_tool_a_test_asks_for_is_installed_by_ci() -> None:
+    assert {"festival", "flite", "ffmpeg"} <= listed_tools()
+    assert violations(unlisted_tools, "tests") == []
+    assert unlisted_tools(parse("require_tool('sox')")) == ["sfserver/example.py:1 ['sox']"]
 
 
 def test_the_rules_see_empty_and_skipped_tests() -> None:

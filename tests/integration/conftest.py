@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sfserver.media.sample import make_sample
+from sfserver.media.encode.sample import make_sample
 from tests.integration.server import EmbeddedServer
 
 

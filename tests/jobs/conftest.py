@@ -26,7 +26,7 @@ from sfserver.media.contract import (
     SourceFacts,
     VideoFacts,
 )
-from sfserver.media.sandbox import StageRun
+from sfserver.media.sandbox.parent import StageRun
 from sfserver.models import Job, User, Video
 from sfserver.settings import Settings
 

@@ -13,11 +13,11 @@ from av.audio.frame import AudioFrame
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from sfserver.media.audio import encode_audio
 from sfserver.media.contract import AudioResult, ChunkResult, EncodePlan, MediaLimits, ProbeResult, TrackPart
-from sfserver.media.encode import encode_chunk
-from sfserver.media.fragments import read_fragment
-from sfserver.media.probe import probe
+from sfserver.media.encode.audio import encode_audio
+from sfserver.media.encode.plan import probe
+from sfserver.media.encode.video import encode_chunk
+from sfserver.media.mp4.fragments import read_fragment
 
 BITS = 10
 Picture = NDArray[np.uint8]

@@ -19,9 +19,9 @@ from sfserver.media.contract import (
     Rung,
     TrackPart,
 )
-from sfserver.media.fragments import Sample, build_fragment
-from sfserver.media.package import package
-from sfserver.media.virtual import PartName, VirtualFile, read_spans
+from sfserver.media.mp4.fragments import Sample, build_fragment
+from sfserver.media.mp4.package import package
+from sfserver.media.mp4.virtual import PartName, VirtualFile, read_spans
 
 SAMPLE_RATE = 48_000
 AAC_FRAME = 1024

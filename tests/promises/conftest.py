@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from sfserver.media.sample import make_sample
-from sfserver.media.sandbox import Sandbox, SandboxLimits
+from sfserver.media.encode.sample import make_sample
+from sfserver.media.sandbox.parent import Sandbox, SandboxLimits
 from tests.integration.server import EmbeddedServer
 from tests.promises.ledger import LEDGER, Ledger, Proof, choose_seed
 

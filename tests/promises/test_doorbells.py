@@ -15,7 +15,7 @@ from sfserver.infra.events import InProcessBus
 from sfserver.infra.queue import Queue, embedded_brokers
 from sfserver.infra.schema import upgrade_schema
 from sfserver.infra.storage import DirectoryStore
-from sfserver.media.sandbox import Sandbox, SandboxLimits
+from sfserver.media.sandbox.parent import Sandbox, SandboxLimits
 from sfserver.models import Job, Task, User, Video
 from sfserver.settings import Settings
 from sfserver.uploads.service import IncomingFile, UploadFields

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -11,14 +10,17 @@ import pytest
 
 from sfserver.errors import PermanentError
 from sfserver.media.contract import MediaLimits
-from sfserver.media.sandbox import ChildCrashed, Sandbox
+from sfserver.media.encode.audio import AudioArguments
+from sfserver.media.encode.plan import ProbeArguments
+from sfserver.media.encode.video import EncodeArguments
+from sfserver.media.sandbox.parent import ChildCrashed, Sandbox
 from tests.integration.remains import assert_clean
 from tests.integration.server import EmbeddedServer
 from tests.promises.ledger import Proof, sizes
 from tests.promises.mutation import mutate, originals
 
 pytestmark = pytest.mark.promise("U4")
-LIMITS = asdict(MediaLimits())
+LIMITS = MediaLimits()
 
 
 @pytest.fixture(scope="module")
@@ -54,15 +56,16 @@ class Stages:
 
     def _run(self, workdir: Path, source: Path) -> None:
         workdir.mkdir()
-        probed = self._stage("probe", {"source": str(source), "limits": LIMITS}, workdir, source)
-        plan, index = probed["plan"], workdir / probed["index_file"]
-        for chunk in plan["chunks"][:2]:
-            arguments = {"source": str(source), "index_file": str(index), "plan": plan, "chunk": chunk}
-            self._stage("encode", arguments, workdir, source)
-        if plan["audio"]:
-            self._stage("audio", {"source": str(source), "plan": plan, "skip_parts": 0}, workdir, source)
+        probed = self._call("sfserver.media.encode.plan:run_probe", ProbeArguments(source, LIMITS), workdir, source)
+        plan, index = probed.plan, workdir / probed.index_file
+        for chunk in plan.chunks[:2]:
+            arguments = EncodeArguments(source, index, plan, chunk, LIMITS)
+            self._call("sfserver.media.encode.video:run_encode", arguments, workdir, source)
+        if plan.audio:
+            sound = AudioArguments(source, plan, 0, LIMITS)
+            self._call("sfserver.media.encode.audio:run_audio", sound, workdir, source)
 
-    def _stage(self, name: str, arguments: dict[str, object], workdir: Path, source: Path) -> dict[str, Any]:
+    def _call(self, name: str, arguments: object, workdir: Path, source: Path) -> Any:
         run = self._sandbox.run(
             name,
             arguments,

@@ -10,11 +10,11 @@ import pytest
 
 from sfserver.errors import PermanentError
 from sfserver.media.contract import MediaLimits
-from sfserver.media.probe import probe
+from sfserver.media.encode.plan import probe
 from tests.integration.server import EmbeddedServer
 from tests.media.clips import Clip, ignore, make_clip
 from tests.media.hostile import hostile_binaries, hostile_texts
-from tests.media.test_source import Watch
+from tests.media.source.test_open import Watch
 from tests.promises.hostile_containers import carriers, text_only, upload_names
 from tests.promises.ledger import Proof, sizes
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from sfserver.media.sample import make_sample
+from sfserver.media.encode.sample import make_sample
 from tests.integration.server import EmbeddedServer
 from tests.promises.ledger import Proof, sizes
 

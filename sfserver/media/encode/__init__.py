@@ -1,0 +1,1 @@
+"""From a source to encoded parts: the plan, the ladder, chunks of picture, the sound."""

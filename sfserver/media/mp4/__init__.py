@@ -1,0 +1,1 @@
+"""ISO base media files: fragments, tracks, the virtual file, and the playlists over them."""

@@ -1,0 +1,1 @@
+"""Media work in processes of its own, behind walls."""

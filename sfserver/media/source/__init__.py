@@ -1,0 +1,1 @@
+"""Reading an untrusted source: open, probe, index, decode."""

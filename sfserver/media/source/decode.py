@@ -1,0 +1,127 @@
+"""Decode the frames of a chunk, and only those: seek, pre-roll, and carry on over damage."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Stream
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from sfserver.errors import DamagedMediaError
+from sfserver.media.contract import MediaLimits, Rung
+from sfserver.media.source.grid import Times
+from sfserver.media.source.index import read_packets
+
+TimedFrame = tuple[int, VideoFrame]
+
+_FIRST_FRAMES = 8
+_FIRST_FRAME_PACKETS = 600
+
+
+def prepare_decoder(video: VideoStream, limits: MediaLimits) -> None:
+    """Bound the decoder before its first packet: one thread, no picture beyond the limit."""
+    video.codec_context.options = {"max_pixels": str(limits.max_pixels)}
+    video.codec_context.thread_count = 1
+
+
+def first_frame(
+    container: InputContainer, video: VideoStream, times: Times, limits: MediaLimits
+) -> tuple[VideoFrame, bool]:
+    """Decode the first few frames; return the first, and whether their times can be trusted: known and rising.
+
+    Raises `DamagedMediaError` where nothing can be decoded.
+    """
+    prepare_decoder(video, limits)
+    frames: list[TimedFrame] = []
+    for count, packet in enumerate(read_packets(container, (video,))):
+        frames += decode_packet(video, packet)
+        if len(frames) >= _FIRST_FRAMES or count >= _FIRST_FRAME_PACKETS:
+            break
+    else:
+        frames += decode_packet(video, None)
+    if not frames:
+        raise DamagedMediaError("no picture of the video stream can be decoded")
+    shown = [time for time, _ in frames if time >= int(times[0])]
+    rising = all(later > earlier for earlier, later in itertools.pairwise(shown))
+    return frames[0][1], bool(shown) and rising and bool(np.isin(shown, times).all())
+
+
+def decode_packet(video: VideoStream, packet: Packet[Stream] | None) -> list[TimedFrame]:
+    """Decode one packet (None: the rest) into frames with their times; a damaged one gives none."""
+    try:
+        frames = video.codec_context.decode(packet)
+    except av.error.MemoryError:
+        raise
+    except av.error.FFmpegError:
+        return []
+    timed = [(frame.pts if frame.pts is not None else frame.dts, frame) for frame in frames]
+    return [(time, frame) for time, frame in timed if time is not None]
+
+
+def decode_from(container: InputContainer, video: VideoStream, key: int | None, wanted: int) -> Iterator[TimedFrame]:
+    """Decode on from the keyframe shown at `key` (None: the start of the file).
+
+    Frames before `wanted` that no other frame needs are skipped. Frames shown before the keyframe that was found
+    refer to what lies before it and are left out.
+    """
+    context = video.codec_context
+    if key is not None:
+        container.seek(key, stream=video, backward=True)
+    found: int | None = None
+    for packet in read_packets(container, (video,)):
+        if found is None:
+            if not packet.is_keyframe:
+                continue
+            found = _time_of(packet)
+        context.skip_frame = "NONREF" if _time_of(packet) < wanted else "DEFAULT"
+        for time, frame in decode_packet(video, packet):
+            if time >= found:
+                yield time, frame
+    yield from ((time, frame) for time, frame in decode_packet(video, None) if found is None or time >= found)
+
+
+def decode_ordinals(container: InputContainer, video: VideoStream) -> Iterator[TimedFrame]:
+    """Decode the whole file and number the frames as they come, for sources without usable times."""
+    count = 0
+    for packet in read_packets(container, (video,)):
+        for _, frame in decode_packet(video, packet):
+            yield count, frame
+            count += 1
+    for _, frame in decode_packet(video, None):
+        yield count, frame
+        count += 1
+
+
+def _time_of(packet: Packet[Stream]) -> int:
+    time = packet.pts if packet.pts is not None else packet.dts
+    return time if time is not None else -(2**62)
+
+
+def earlier_keyframes(rows: Times, start: int) -> Iterator[int | None]:
+    """Yield where to seek for row `start`: its keyframe, the one before it, and None (the start of the file).
+
+    MPEG-TS lands after the keyframe that was asked for; one step back finds it.
+    """
+    key = int(rows[start, 1])
+    if key <= int(rows[0, 1]):
+        yield None
+        return
+    yield key
+    before = int(np.searchsorted(rows[:start, 1], key, side="left")) - 1
+    if before >= 0 and int(rows[before, 1]) > int(rows[0, 1]):
+        yield int(rows[before, 1])
+    yield None
+
+
+def black_frame(rung: Rung) -> VideoFrame:
+    """Return a black picture, to stand in where nothing at all could be decoded."""
+    frame = VideoFrame(rung.width, rung.height, "yuv420p")
+    for plane, level in zip(frame.planes, (16, 128, 128), strict=True):
+        plane.update(bytes([level]) * plane.buffer_size)
+    return frame
