@@ -64,7 +64,7 @@ test: setup-dev ## Run the whole suite, notebooks included
 	@$(BIN)/python -m pytest
 
 check: lint ## Before every commit: format, lint, types, contracts and the quick tests
-	@$(BIN)/python -m pytest -q tests -m "not prove and not slow" $(addprefix --ignore=tests/,api integration promises media/test_sandbox.py)
+	@$(BIN)/python -m pytest -q tests -m "not prove and not slow" $(addprefix --ignore=tests/,api integration promises media/sandbox)
 
 lint: setup-dev ## Check format, style, types and import contracts
 	@$(BIN)/ruff format --check .

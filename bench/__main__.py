@@ -1,6 +1,6 @@
 """Run every measurement and print one table for each."""
 
-from bench import captioner, serving, transcode, upload
+from bench import captioner, quality, serving, transcode, upload
 
-for measurement in (transcode, serving, upload, captioner):
+for measurement in (transcode, quality, serving, upload, captioner):
     measurement.main()

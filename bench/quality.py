@@ -1,23 +1,39 @@
-"""Quality at equal size: our settings and a stock preset, rung by rung, in SSIM and XPSNR (both of luma)."""
+"""What becomes of sources of every kind, frame by frame; and quality at equal size, against a stock preset.
+
+`python -m bench.quality`: every source of `bench.sources` through probe and encode, one chunk after the other, every
+frame of every rung against the source's frame scaled straight to the rung's size (SSIM of luma), and what all rungs
+take of the source's size. `python -m bench.transcode` compares rung by rung at equal size, in SSIM and XPSNR.
+"""
 
 import math
+import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import av
 from av.codec.context import Flags
-from av.filter import Graph
 from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType, VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 
+from bench.material import FPS
+from bench.measuring import Row, print_table
+from bench.meters import SSIM, XPSNR, Meter
+from bench.sources import Source, make_sources
 from sfserver.media.contract import ChunkSpec, EncodePlan, Rung
+from sfserver.media.encode.budget import ALLOWANCE_BYTES, SOURCE_SHARE
 from sfserver.media.encode.video import open_encoder
+from tests.media.clips import run_stages
+from tests.media.similarity import rung_ssims
 
 _TICK = Fraction(1, 30)
+# Text that is read and bars that are flat show any loss; film forgives what its grain hides.
+_LEAST_SSIM = {"bars": 0.98, "slides": 0.98, "dense": 0.98, "typing": 0.98}
 Frames = Callable[[], Iterator[VideoFrame]]
 
 
@@ -74,8 +90,7 @@ def compare(frames: Frames, rung: Rung, plan: EncodePlan) -> Comparison:
     chunk = ChunkSpec(0, 0, count)
 
     def ours(crf: float) -> Encoded:
-        settled = replace(rung, options={**rung.options, "crf": f"{crf:.2f}"})
-        return encode(frames(), open_encoder(settled, plan, chunk))
+        return encode(frames(), open_encoder(rung, plan, chunk, crf))
 
     crf, encoded = _match_size(ours, theirs.size)
     return Comparison(rung, crf, encoded.size / theirs.size, score(frames(), encoded), score(frames(), theirs))
@@ -122,13 +137,11 @@ def score(frames: Iterator[VideoFrame], encoded: Encoded) -> Score:
     decoder = av.CodecContext.create("h264", "r")
     assert isinstance(decoder, VideoCodecContext)
     decoder.extradata, decoder.thread_count = encoded.config, 1
-    meters: tuple[_Meter, ...] = ()
+    meters: tuple[Meter, ...] = ()
     for packet in (*encoded.packets, None):
         for picture in decoder.decode(packet):
             frame = next(frames)
-            picture.pts, picture.time_base = frame.pts, _TICK
-            frame.time_base = _TICK
-            meters = meters or (_Meter(frame, "ssim", "lavfi.ssim.Y"), _Meter(frame, "xpsnr", "lavfi.xpsnr.xpsnr.y"))
+            meters = meters or tuple(Meter(frame.width, frame.height, kind) for kind in (SSIM, XPSNR))
             for meter in meters:
                 meter.add(frame, picture)
     ssim, xpsnr = (meter.values() for meter in meters)
@@ -137,37 +150,33 @@ def score(frames: Iterator[VideoFrame], encoded: Encoded) -> Score:
     return Score(sum(ssim) / len(ssim), -20 * math.log10(sum(roots) / len(roots)))
 
 
-class _Meter:
-    """A filter that compares two pictures and writes what it finds into the metadata of the first."""
+def main() -> None:
+    """Measure every kind of source and print a table."""
+    started = time.monotonic()
+    with ProcessPoolExecutor(2) as processes:
+        rows = [row for found in processes.map(measure_source, make_sources()) for row in found]
+    rows.append(Row("all of it, wall", f"{time.monotonic() - started:.0f} s", "< 240 s"))
+    print_table("quality: every frame of every rung, SSIM of luma; bytes of all rungs", rows)
 
-    def __init__(self, like: VideoFrame, name: str, key: str) -> None:
-        self._graph, self._key, self._values = Graph(), key, list[float]()
-        shape = {"width": like.width, "height": like.height, "format": like.format, "time_base": _TICK}
-        self._inputs = [self._graph.add_buffer(**shape, name=side) for side in ("reference", "coded")]
-        meter, self._sink = self._graph.add(name), self._graph.add("buffersink")
-        for pad, source in enumerate(self._inputs):
-            source.link_to(meter, 0, pad)
-        meter.link_to(self._sink)
-        self._graph.configure()
 
-    def add(self, reference_frame: VideoFrame, coded: VideoFrame) -> None:
-        """Compare a pair."""
-        for source, frame in zip(self._inputs, (reference_frame, coded), strict=True):
-            source.push(frame)
-        self._drain()
+def measure_source(source: Source) -> list[Row]:
+    """Put a source through probe and encode; return a row for its size and one for every rung."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        encoded = run_stages(source.path, Path(folder) / "out")
+        ssims = rung_ssims(source.path, encoded)
+    size = source.path.stat().st_size
+    made = sum(part.size_bytes for chunk in encoded.chunks for part in chunk.parts.values())
+    crfs = [chunk.crf for chunk in encoded.chunks]
+    title = f"{source.name}, {size * 8 / len(next(iter(ssims.values()))) * FPS / 1000:.0f} kb/s"
+    within = made <= SOURCE_SHARE * size + ALLOWANCE_BYTES
+    rows = [Row(f"**{title}**", f"{made / size:.2f} × (CRF {min(crfs):g}–{max(crfs):g})", "≤ 3 × + 256 KiB", within)]
+    least = _LEAST_SSIM.get(source.footage)
+    for rung, values in ssims.items():
+        worst, mean = min(values), sum(values) / len(values)
+        promised = (f"worst ≥ {least}", worst >= least) if least else ()
+        rows.append(Row(f"{source.name}: {rung}", f"worst {worst:.4f}, mean {mean:.4f}", *promised))
+    return rows
 
-    def values(self) -> list[float]:
-        """Return the filter's figure for every pair."""
-        for source in self._inputs:
-            source.push(None)
-        self._drain()
-        return self._values
 
-    def _drain(self) -> None:
-        while True:
-            try:
-                found = self._sink.pull().metadata
-            except (av.error.BlockingIOError, av.error.EOFError):
-                return
-            # Equal pictures have no figure: count them as very good.
-            self._values.append(float(found.get(self._key, "99")))
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,6 @@
-"""What half a minute of 1080p30 costs: our whole pipeline against one ffmpeg command, paired; quality at equal size.
+"""What half a minute of 1080p30 costs at default settings: our whole pipeline against one ffmpeg command, paired.
+
+And the quality at equal size.
 
 (a) the same x264 parameters, (b) plain `-preset veryfast`, (c) memory and disk. `--pairs N`, `--no-quality`.
 """
@@ -24,14 +26,8 @@ from sfserver.media.encode.plan import probe
 from tests.integration.server import EmbeddedServer
 
 SECONDS = 30.0
-# As in production, but for niceness: the commands we are compared with run at 0 too.
-_SETTINGS = {
-    "SF_WORKER__CONCURRENCY": "2",
-    "SF_WORKER__LEASE_S": "30",
-    "SF_WORKER__BEAT_S": "10",
-    "SF_WORKER__SWEEP_S": "10",
-    "SF_SANDBOX__NICE": "0",
-}
+# The defaults, which the test server shortens.
+_SETTINGS = {"SF_WORKER__LEASE_S": "30", "SF_WORKER__BEAT_S": "10", "SF_WORKER__SWEEP_S": "10"}
 
 
 @dataclass(frozen=True)
@@ -101,6 +97,8 @@ def run_pipeline(server: EmbeddedServer, source: Path) -> PipelineRun:
     encode_cpu_s = sum(task["cpu_s"] for task in tasks if task["kind"] == "encode")
     peak_rss, made = _peak_rss_bytes(server.data_dir), folder_bytes(server.data_dir / "objects" / "video")
     server.http.delete(f"/api/videos/{accepted['video_id']}", params={"purge": 1})
+    while folder_bytes(server.data_dir / "objects"):
+        time.sleep(1)  # the sweeper empties the garbage
     return PipelineRun(cost, encode_cpu_s, peak_rss, made, disk.value - held)
 
 
@@ -118,6 +116,7 @@ def _ratio_rows(ours: list[PipelineRun], theirs: dict[str, list[Cost]]) -> list[
     cpu = [(run.cost.cpu_s, cost.cpu_s) for run, cost in zip(ours, same, strict=True)]
     wall = [(run.cost.wall_s, cost.wall_s) for run, cost in zip(ours, same, strict=True)]
     stock = [(run.cost.cpu_s, cost.cpu_s) for run, cost in zip(ours, veryfast, strict=True)]
+    stock_wall = [(run.cost.wall_s, cost.wall_s) for run, cost in zip(ours, veryfast, strict=True)]
     mission = [(run.cost.wall_s, SECONDS) for run in ours]
     return [
         Row(
@@ -131,6 +130,7 @@ def _ratio_rows(ours: list[PipelineRun], theirs: dict[str, list[Cost]]) -> list[
         ratio_row("whole pipeline's CPU, of the same", cpu, 1.15),
         ratio_row("upload to ready, wall, of the same", wall, 1.10),
         ratio_row("whole pipeline's CPU, of ffmpeg -preset veryfast", stock, 0.85),
+        ratio_row("upload to ready, wall, of ffmpeg -preset veryfast", stock_wall, 1.0),
         ratio_row("upload to ready, wall, of the video's length", mission, 2.0),
     ]
 

@@ -422,13 +422,13 @@ toy_ladder(1948, 1182), toy_ladder(720, 1280), toy_ladder(400, 300)
 # %%
 from sfserver.media.encode.ladder import build_ladder, chunk_options
 
-rungs, reasons = build_ladder(1948, 1182, FPS, 60, 20_000_000)
+rungs, reasons = build_ladder(1948, 1182, FPS, 60)
 print(*reasons, sep="\n")
 
 # %%
 for _ in range(500):
     width, height = (int(side) for side in rng.integers(16, 4000, 2))
-    theirs = {rung.name: (rung.width, rung.height) for rung in build_ladder(width, height, FPS, 60, 20_000_000)[0]}
+    theirs = {rung.name: (rung.width, rung.height) for rung in build_ladder(width, height, FPS, 60)[0]}
     assert theirs == toy_ladder(width, height), (width, height)
 print("500 sources, the same ladders")
 
@@ -436,8 +436,9 @@ print("500 sources, the same ladders")
 # ## 8. Our capped CRF
 #
 # Each rung has a rate; its x264 options ask for CRF and name a ceiling (`maxrate`) over a buffer of a second
-# (`bufsize`). A chunk may begin with half a full buffer, so the ceiling is lowered until **rate × time holds for every
-# chunk**, and so for the file. In symbols: $r' = r\,(1 - \tfrac12 b/t)$ with $b = \min(1\,\mathrm s, t/2)$.
+# (`bufsize`). A chunk begins with nine tenths of that second to spend at once, for its first picture has nothing to
+# refer to; so the ceiling is lowered until **rate × time holds for every chunk**, and so for the file. In symbols:
+# $r' = r\,(1 - 0.9\,\mathrm s / t)$.
 
 # %%
 from sfserver.media.contract import ChunkSpec
@@ -445,19 +446,20 @@ from sfserver.media.contract import ChunkSpec
 rung = rungs[0]
 for seconds in (2, 4, 12):
     options = chunk_options(rung, ChunkSpec(0, 0, 30 * seconds), FPS)
-    buffer_s = min(1.0, seconds / 2)
-    toy = rung.maxrate_bps * (1 - 0.5 * buffer_s / seconds)
+    toy = rung.maxrate_bps * (1 - 0.9 / seconds)
     assert int(options["maxrate"]) == int(toy)
-    assert abs(int(options["bufsize"]) - toy * buffer_s) < 2
+    assert int(options["bufsize"]) == rung.maxrate_bps
     print(f"{seconds:2} s: ceiling {toy / 1000:.0f} kb/s of {rung.maxrate_bps / 1000:.0f}")
 
 # %% [markdown]
-# **Experiment.** A small rung whose source had only 800 kb/s gets a ceiling of 800. On the calm half nothing changes;
-# on the grain plain CRF runs away, and ours doesn't. Both are decoded by anything, and both have the same GOPs.
+# **Experiment.** Give a small rung a ceiling of 800 kb/s. On the calm half nothing changes; on the grain plain CRF runs
+# away, and ours doesn't. Both are decoded by anything, and both have the same GOPs.
 
 # %%
-source_bps = 800_000
-rung = build_ladder(WIDTH, HEIGHT, FPS, 60, source_bps)[0][-1]
+from dataclasses import replace
+
+ceiling_bps = 800_000
+rung = replace(build_ladder(WIDTH, HEIGHT, FPS, 60)[0][-1], maxrate_bps=ceiling_bps)
 capped = chunk_options(rung, ChunkSpec(0, 0, FRAMES), FPS)
 capped["x264-params"] = capped["x264-params"].replace("annexb=0:", "")
 free = {name: value for name, value in capped.items() if name not in ("maxrate", "bufsize")}
@@ -470,16 +472,17 @@ for name, packets in outcome.items():
     for packet in packets:
         sizes[packet.pts] = packet.size
     plt.plot(np.arange(1, FRAMES + 1) / 30, np.cumsum(sizes) / 1000, label=name)
-plt.plot([0, FRAMES / 30], [0, source_bps * FRAMES / 30 / 8000], "k:", label="800 kb/s")
+plt.plot([0, FRAMES / 30], [0, ceiling_bps * FRAMES / 30 / 8000], "k:", label="800 kb/s")
 plt.gca().set(xlabel="seconds", ylabel="kB so far")
 plt.legend(frameon=False)
-assert kbps(outcome["capped CRF"]) <= source_bps / 1000 * 1.02 < kbps(outcome["CRF"])
+assert kbps(outcome["capped CRF"]) <= ceiling_bps / 1000 * 1.02 < kbps(outcome["CRF"])
 
 # %% [markdown]
-# Why capped CRF, then? **Easy videos get small** (a lecture needs a tenth of its rung's rate), **hard ones stay within
-# what a rung promises** to a player that chooses by bandwidth, and no rung ever takes more bits than its source had:
-# they could only describe the source's own artefacts. The speed of each rung's encoder is a trade of its own, measured
-# in `bench/transcode` and explained in ADR 6.
+# Why capped CRF, then? **Easy videos get small** (a lecture needs a tenth of its rung's rate), and **hard ones stay
+# within what a rung promises** to a player that chooses by bandwidth. The source's own rate is a bad ceiling: slides
+# earned theirs with a keyframe every ten seconds, and ours come every two. What a video may take on disk is a budget
+# over all of its rungs instead, kept by a slightly higher CRF for the chunks to come (ADR 10). The speed of each rung's
+# encoder is a trade of its own, measured in `bench/transcode` and explained in ADR 6.
 #
 # ## Exercises
 #
@@ -488,8 +491,8 @@ assert kbps(outcome["capped CRF"]) <= source_bps / 1000 * 1.02 < kbps(outcome["C
 # 2. **Bits for bits.** How many dB does one more bit a pixel buy in `curves["intra"]` at its upper end? Theory: 6.02.
 # 3. **A rung too many.** Add a size of 448 × 252 to the hull experiment. How far, at most, does it rise above the hull
 #    of the other three? Would you store it?
-# 4. **A short chunk.** With `chunk_options`, which share of the rung's rate does a chunk of one GOP get, and which
-#    one of six GOPs? Why are early chunks short all the same?
+# 4. **A short chunk.** With `chunk_options`, which share of the rung's rate is left as ceiling to a chunk of one GOP,
+#    and which to one of six GOPs? Why are early chunks short all the same?
 #
 # Solutions: `solutions/20_codecs_and_ladder.py`.
 #

@@ -21,7 +21,10 @@ class RungRow:
 
 @dataclass
 class JobRow:
-    """One job as shown. `speed` is seconds of video per second, or bytes per second while up- or downloading."""
+    """One job as shown. `speed` is seconds of video per second, or bytes per second while up- or downloading.
+
+    `waiting` is what the server is short of while nothing goes on.
+    """
 
     title: str
     state: str = "queued"
@@ -30,6 +33,7 @@ class JobRow:
     speed: float | None = None
     eta_s: float | None = None
     note: str | None = None
+    waiting: str | None = None
     job_id: str | None = None
     rungs: dict[str, RungRow] = field(default_factory=dict)
 
@@ -37,6 +41,11 @@ class JobRow:
     def is_final(self) -> bool:
         """Whether nothing will change any more."""
         return self.state in {"ready", "failed", "cancelled"}
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the server is short of something."""
+        return self.waiting is not None and not self.is_final
 
 
 @dataclass(frozen=True)
@@ -66,6 +75,8 @@ def draw_bar(progress: float, cells: int, glyphs: Glyphs) -> str:
 def describe_pace(row: JobRow) -> str:
     """Say how fast a row goes and when it will be done: `1.8x  ETA 0:12`."""
     parts = []
+    if row.is_waiting:
+        return safe_text(row.note or "")
     if row.speed and row.speed > 0:
         parts.append(f"{format_bytes(row.speed)}/s" if row.state in _BY_BYTES else f"{row.speed:.1f}x")
     if row.eta_s is not None and not row.is_final:
@@ -78,6 +89,7 @@ def describe_pace(row: JobRow) -> str:
 def draw_job(row: JobRow, width: int, glyphs: Glyphs) -> str:
     """Draw a job in one line of at most `width` columns: title, stage, bar, pace."""
     label = row.stage if row.state == "processing" and row.stage else row.state
+    label = "waiting" if row.is_waiting else label
     cells = 20 if width >= 70 else 10
     tail = f"{safe_text(label):<10.10} {draw_bar(row.progress, cells, glyphs)}  {describe_pace(row)}".rstrip()
     room = max(_MIN_TITLE, min(28, width - 58 if width >= 70 else width - 48))
@@ -85,9 +97,10 @@ def draw_job(row: JobRow, width: int, glyphs: Glyphs) -> str:
 
 
 def draw_rungs(row: JobRow, width: int, glyphs: Glyphs) -> list[str]:
-    """Draw a line per quality, biggest first."""
+    """Draw what a job waits for, and a line per quality, biggest first."""
     cells = 20 if width >= 70 else 10
-    lines = []
+    # What it waits for stands on a line of its own: on the bar's, its end would be cut.
+    lines = [fit(f"  waiting: {safe_text(row.waiting)}", width)] if row.is_waiting and row.waiting else []
     for name, rung in sorted(row.rungs.items(), key=lambda item: _height(item[0]), reverse=True):
         fps = f"  {rung.fps:.1f} fps" if rung.fps else ""
         lines.append(fit(f"  {safe_text(name):>6} {draw_bar(rung.progress, cells, glyphs)}{fps}", width))
@@ -105,9 +118,10 @@ def draw_board(rows: Sequence[JobRow], size: tuple[int, int], glyphs: Glyphs) ->
     spare = room - 1 - len(ranked)
     for row in ranked[:shown]:
         lines.append(draw_job(row, width, glyphs))
-        if not row.is_final and 0 < len(row.rungs) <= spare:
-            lines.extend(draw_rungs(row, width, glyphs))
-            spare -= len(row.rungs)
+        details = [] if row.is_final else draw_rungs(row, width, glyphs)
+        if len(details) <= spare:
+            lines.extend(details)
+            spare -= len(details)
     if shown < len(ranked):
         lines.append(f"{len(ranked) - shown} more")
     return lines

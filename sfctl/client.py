@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from sfctl.errors import ClientError, CliError, ServerUnreachableError
 from sfctl.exits import Exit, exit_for_status
 from sfserver.wire.accounts import SignInLink, UserRead
-from sfserver.wire.jobs import JobExplain, JobRead, JobStatusRead
+from sfserver.wire.jobs import JobExplain, JobRead, JobStatusRead, UploadAccepted
 from sfserver.wire.page import Page
 from sfserver.wire.problem import Problem
 from sfserver.wire.system import HealthRead
@@ -84,8 +84,21 @@ class Client:
         return read_model(self._send("GET", _path("jobs", job_id, "explain")), JobExplain)
 
     def cancel_job(self, job_id: str) -> None:
-        """Cancel a running job."""
-        self._send("DELETE", _path("jobs", job_id))
+        """Cancel a running job; one that has ended is left alone, and refused with `job_finished`."""
+        self._send("POST", _path("jobs", job_id, "cancel"))
+
+    def retry_job(self, job_id: str) -> JobRead:
+        """Set a job that failed or was cancelled going again."""
+        return read_model(self._send("POST", _path("jobs", job_id, "retry")), JobRead)
+
+    def reprocess(self, video_id: str, stage: str | None = None) -> UploadAccepted:
+        """Process a video again, all of it or one stage; return the job that does it."""
+        what = ("stages", stage, "redo") if stage else ("reprocess",)
+        return read_model(self._send("POST", _path("videos", video_id, *what)), UploadAccepted)
+
+    def poster(self, video_id: str, kind: str, size: str) -> bytes:
+        """Read the poster of a video as `jpg` or `webp`, `large` or `small`."""
+        return self._send("GET", _path("videos", video_id, f"poster.{kind}"), params={"size": size}).content
 
     def videos(self, *, status: str | None = None) -> Iterator[VideoRead]:
         """Walk over all videos, newest first, page by page as they are used."""

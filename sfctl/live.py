@@ -150,14 +150,21 @@ class LiveClient:
         return read_model(response, UploadAccepted)
 
     async def follow(self, job_id: str, on_gap: Callable[[], None] | None = None) -> AsyncIterator[JobEvent]:
-        """Yield the events of a job until `done`; reconnects with `Last-Event-ID` and tells `on_gap` of each gap."""
-        last_id, failures, down_since = "", 0, None
+        """Yield the events of a job until `done`, each once.
+
+        Reconnects with `Last-Event-ID` and tells `on_gap` of each gap.
+        """
+        last_id, heard, failures, down_since = "", 0, 0, None
         clock = asyncio.get_running_loop().time
         while True:
             try:
                 async for kind, event, sent_id in self._connection(job_id, last_id):
-                    last_id, failures, down_since = sent_id, 0, None
-                    yield event
+                    # A snapshot with a replay behind it has no id: until that is heard, the old one stands.
+                    last_id, failures, down_since = sent_id or last_id, 0, None
+                    seq = getattr(event, "seq", None) or 0
+                    if not seq or seq > heard or kind == EventKind.DONE:
+                        yield event
+                    heard = max(heard, seq)
                     if kind == EventKind.DONE:
                         return
                 why = "the server closed the stream"

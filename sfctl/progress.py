@@ -88,18 +88,19 @@ class PlainReporter:
     def __init__(self, environment: "Environment", clock: Callable[[], float] = time.monotonic) -> None:
         self._stream, self._clock = environment.stderr, clock
         self._told_at: dict[int, float] = {}
-        self._told: dict[int, tuple[str, str | None, int, str | None]] = {}
+        self._told: dict[int, tuple[str, str | None, int, str]] = {}
 
     def changed(self, row: JobRow) -> None:
         """Write a line if there is news."""
-        news = (row.state, row.stage, int(row.progress / _PLAIN_STEP), row.note)
+        said = f"waiting: {row.waiting}" if row.is_waiting else row.note or ""
+        news = (row.state, row.stage, int(row.progress / _PLAIN_STEP), said)
         before, now = self._told.get(id(row)), self._clock()
         is_step = before is not None and (before[:2], before[3]) == (news[:2], news[3])
         if before == news or (is_step and now - self._told_at[id(row)] < _PLAIN_PAUSE_S):
             return
         self._told[id(row)], self._told_at[id(row)] = news, now
         stage = f" {row.stage}" if row.stage and not row.is_final else ""
-        pace = describe_pace(row)
+        pace = said if row.is_waiting else describe_pace(row)
         line = f"{row.title}: {row.state}{stage} {int(row.progress * 100)}%{'  ' + pace if pace else ''}"
         self._stream.write(safe_text(line) + "\n")
         self._stream.flush()
@@ -128,6 +129,7 @@ class JsonReporter:
             "speed": row.speed,
             "eta_s": row.eta_s,
             "note": row.note,
+            "waiting": row.waiting if row.is_waiting else None,
             "rungs": {name: {"progress": rung.progress, "fps": rung.fps} for name, rung in row.rungs.items()},
         }
         self._stream.write(json.dumps(line) + "\n")

@@ -25,6 +25,11 @@ def safe_file_name(title: str, suffix: str) -> str:
     return f"{stem or 'video'}{suffix}"
 
 
+def describe_trouble(code: str, detail: str) -> str:
+    """Write an error for people: `storage full: 12 MiB are free`."""
+    return f"{code.replace('_', ' ')}: {detail}"
+
+
 def format_bytes(size: float) -> str:
     """Write a size in bytes for people, powers of 1000: `1.9 MB`."""
     for unit in ("B", "kB", "MB", "GB"):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from sfctl.bars import JobRow, RungRow
 from sfctl.live import JobEvent, LiveClient
 from sfctl.progress import Reporter
+from sfctl.text import describe_trouble
 from sfserver.wire.events import (
     DoneEvent,
     ErrorEvent,
@@ -47,7 +48,7 @@ def apply_event(outcome: Outcome, event: JobEvent) -> None:
                 apply_job(outcome, job)
         case ProgressEvent():
             row.stage, row.speed, row.eta_s = event.stage or row.stage, event.speed, event.eta_s
-            row.progress = max(row.progress, event.progress)
+            row.progress, row.waiting = max(row.progress, event.progress), _describe(event.waiting)
             _apply_rungs(row, event.rungs)
         case StateEvent() | DoneEvent():
             _apply_status(outcome, event.status)
@@ -66,8 +67,13 @@ def apply_job(outcome: Outcome, job: JobRead) -> None:
     outcome.title = row.title = job.title
     outcome.error = job.error
     row.stage, row.speed, row.eta_s, row.progress = job.stage, job.speed, job.eta_s, job.progress
+    row.waiting = _describe(job.waiting)
     _apply_rungs(row, job.rungs)
     _apply_status(outcome, job.status)
+
+
+def _describe(waiting: JobError | None) -> str | None:
+    return None if waiting is None else describe_trouble(waiting.code, waiting.detail)
 
 
 def _apply_status(outcome: Outcome, status: JobStatus) -> None:

@@ -20,7 +20,7 @@ def main() -> int:
         elif arguments.command == "make-clip":
             _make_clip(arguments)
         else:
-            _doctor()
+            _doctor(arguments)
     except StreamForgeError as error:
         print(f"error: {error.detail}", file=sys.stderr)  # noqa: T201
         if error.hint:
@@ -41,12 +41,13 @@ def _parser() -> argparse.ArgumentParser:
     clip.add_argument("path", type=Path)
     clip.add_argument("--seconds", type=float, default=20.0)
     clip.add_argument("--size", default="1920x1080")
-    commands.add_parser("doctor", help="print what this machine can do as JSON")
+    doctor = commands.add_parser("doctor", help="print what this machine can do, and what ails its data, as JSON")
+    doctor.add_argument("--data-dir", type=Path)
     return parser
 
 
 def _up(arguments: argparse.Namespace) -> None:
-    from sfserver.up import serve
+    from sfserver.roots.up import serve
 
     settings = Settings()
     if arguments.data_dir is not None:
@@ -67,11 +68,25 @@ def _make_clip(arguments: argparse.Namespace) -> None:
     make_sample(arguments.path, seconds=arguments.seconds, width=width, height=height)
 
 
-def _doctor() -> None:
+def _doctor(arguments: argparse.Namespace) -> None:
     from sfserver.media.encode.versions import codec_report
     from sfserver.media.sandbox.confinement import available
 
-    print(json.dumps({"sandbox": str(available()), **codec_report()}))  # noqa: T201
+    report: dict[str, object] = {"sandbox": str(available()), **codec_report()}
+    settings = Settings()
+    if settings.database.url is None:
+        report["database"] = _examine_database((arguments.data_dir or settings.data_dir).absolute())
+    print(json.dumps(report))  # noqa: T201
+
+
+def _examine_database(data_dir: Path) -> dict[str, str | None] | None:
+    """Return what is wrong with a data directory's database; None if nothing is."""
+    from sfserver.infra.checks import find_database_problem
+
+    problem = find_database_problem(data_dir / "streamforge.db", data_dir)
+    if problem is None:
+        return None
+    return {"code": problem.code, "detail": problem.detail, "hint": problem.hint}
 
 
 if __name__ == "__main__":

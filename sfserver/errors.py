@@ -6,11 +6,14 @@ StreamForgeError
 │   │   └── EmptyUploadError
 │   ├── NotSignedInError          401
 │   ├── NotFoundError             404
+│   │   ├── UnknownStageError
 │   │   ├── JobNotFoundError
 │   │   ├── VideoNotFoundError
-│   │   └── UnknownRenditionError
+│   │   ├── UnknownRenditionError
+│   │   └── ObjectMissingError    also a FileNotFoundError
 │   ├── MethodNotAllowedError     405
 │   ├── ConflictError             409
+│   │   └── JobFinishedError
 │   ├── PreconditionFailedError   412
 │   ├── UploadTooLargeError       413
 │   ├── UnsupportedMediaError     415
@@ -20,10 +23,19 @@ StreamForgeError
 │   ├── MediaLimitError           422, code limit_<name>
 │   ├── DamagedMediaError         422
 │   ├── WorkerCrashedError        422
-│   └── InconsistentChunksError   500
+│   ├── InconsistentChunksError   500
+│   ├── SourceMissingError        410
+│   ├── ObjectTruncatedError      500
+│   ├── DatabaseDamagedError      500
+│   └── WrongDatabaseError        500, refused at the start
+│       ├── ForeignDatabaseError
+│       ├── NewerSchemaError
+│       └── DatabaseMissingError
 └── TransientError          the world failed, not the input: back off and try again
     ├── StoreUnavailableError     503
-    └── DatabaseUnavailableError  503
+    │   └── StorageFullError      507
+    ├── DatabaseUnavailableError  503
+    └── OutageError               503
 """
 
 
@@ -97,6 +109,18 @@ class UnknownRenditionError(NotFoundError):
     code, title = "unknown_rendition", "No such quality"
 
 
+class ObjectMissingError(NotFoundError, FileNotFoundError):
+    """A row names an object that the store does not have."""
+
+    code, title = "object_missing", "A stored object is missing"
+
+
+class UnknownStageError(NotFoundError):
+    """The pipeline has no such stage."""
+
+    code, title = "unknown_stage", "No such stage"
+
+
 class MethodNotAllowedError(PermanentError):
     """The path exists, but not for this method."""
 
@@ -107,6 +131,12 @@ class ConflictError(PermanentError):
     """The thing is not in a state that allows this."""
 
     code, status, title = "conflict", 409, "Conflict"
+
+
+class JobFinishedError(ConflictError):
+    """The job has ended: there is nothing to cancel."""
+
+    code, title = "job_finished", "The job has ended"
 
 
 class PreconditionFailedError(PermanentError):
@@ -155,7 +185,11 @@ class MediaLimitError(PermanentError):
     def __init__(self, name: str, *, limit: float, value: float) -> None:
         self.code = f"limit_{name}"
         self.name, self.limit, self.value = name, limit, value
-        super().__init__(f"{name.replace('_', ' ')} is {value:g}, the limit is {limit:g}")
+        super().__init__(f"{name.replace('_', ' ')} is {_number(value)}, the limit is {_number(limit)}")
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:g}"
 
 
 class DamagedMediaError(PermanentError):
@@ -176,13 +210,76 @@ class InconsistentChunksError(PermanentError):
     code, status, title = "inconsistent_chunks", 500, "The encoded parts do not fit together"
 
 
+class SourceMissingError(PermanentError):
+    """What a job works on is not in the store any more."""
+
+    code, status, title = "source_missing", 410, "The uploaded file is gone"
+    hint = "upload the video again"
+
+
+class ObjectTruncatedError(PermanentError):
+    """A stored object is shorter than it was when it was stored."""
+
+    code, status, title = "object_truncated", 500, "A stored object is cut short"
+
+
+class DatabaseDamagedError(PermanentError):
+    """The database's file is cut off, overwritten, or no database at all."""
+
+    code, status, title = "database_damaged", 500, "The database is damaged"
+    hint = "stop the server, keep a copy of the file with its -wal file, and put a backup in its place"
+
+
+class WrongDatabaseError(PermanentError):
+    """A database that this server must not use."""
+
+    status = 500
+
+
+class ForeignDatabaseError(WrongDatabaseError):
+    """The database holds the tables of another program."""
+
+    code, title = "foreign_database", "The database belongs to another program"
+    hint = "choose another data directory, or an empty database with SF_DATABASE__URL"
+
+
+class NewerSchemaError(WrongDatabaseError):
+    """The database was made by a newer StreamForge, and there is no way back."""
+
+    code, title = "newer_schema", "The database is newer than this program"
+    hint = "run the newer version, or restore a backup that the older one made"
+
+
+class DatabaseMissingError(WrongDatabaseError):
+    """The objects are here, their database is not: a new one would know none of them."""
+
+    code, title = "database_missing", "The objects are here, their database is not"
+    hint = "put the database back; to begin anew, move the folder 'objects' away first"
+
+
 class StoreUnavailableError(TransientError):
     """The object store does not answer."""
 
     code, title = "store_unavailable", "The object store does not answer"
+
+    def __init__(self, detail: str | None = None, *, hint: str | None = None, errno: int | None = None) -> None:
+        self.errno = errno
+        super().__init__(detail, hint=hint)
+
+
+class StorageFullError(StoreUnavailableError):
+    """The object store has no room; what is waiting goes on once there is some."""
+
+    code, status, title = "storage_full", 507, "The storage is full"
 
 
 class DatabaseUnavailableError(TransientError):
     """The database does not answer."""
 
     code, title = "database_unavailable", "The database does not answer"
+
+
+class OutageError(TransientError):
+    """The machine a task ran on is short of something, as its worker has seen itself."""
+
+    code, title = "outage", "The server is short of something"

@@ -5,6 +5,7 @@ a section of this. Environment names are `SF_<SECTION>__<FIELD>`, e.g. `SF_LIMIT
 """
 
 from pathlib import Path
+from typing import Literal
 
 from platformdirs import user_data_path
 from pydantic import BaseModel, Field
@@ -30,17 +31,26 @@ class DatabaseSettings(BaseModel):
     busy_timeout_s: float = Field(default=10.0, description="How long SQLite waits for another writer.")
 
 
-class LimitSettings(BaseModel):
-    """What one upload may cost; beyond it a job fails with `limit_<name>`."""
+class MediaLimits(BaseModel):
+    """What the media of one upload may cost (docs/concepts/untrusted-media.md); every stage is given it."""
 
-    max_upload_bytes: int = Field(default=524_288_000, description="Largest upload, checked while it streams.")
     max_pixels: int = Field(default=35_600_000, description="Largest picture, width x height.")
+    max_pixel_rate: float = Field(
+        default=2.4e9, description="Most pixels decoded per second of video (8K at 60 frames has 2.1e9)."
+    )
     max_streams: int = Field(default=32, description="Most streams in one file.")
     max_duration_s: float = Field(default=12 * 3600, description="Longest video.")
     max_fps: float = Field(default=120.0, description="Highest frame rate of a source.")
     max_fill_ratio: float = Field(default=20.0, description="Most filled frames per decoded frame.")
     fill_slack_frames: int = Field(default=3600, description="Filled frames that are allowed whatever the ratio.")
     max_gap_s: float = Field(default=600.0, description="Longest gap between two frames.")
+    probe_bytes: int = Field(default=5_000_000, description="Most bytes read to recognise a file.")
+
+
+class LimitSettings(MediaLimits):
+    """What one upload may cost; beyond it a job fails with `limit_<name>`."""
+
+    max_upload_bytes: int = Field(default=524_288_000, description="Largest upload, checked while it streams.")
 
 
 class SandboxSettings(BaseModel):
@@ -50,12 +60,20 @@ class SandboxSettings(BaseModel):
     stall_s: float = Field(default=60.0, description="A media process without progress for so long is killed.")
     nice: int = Field(default=10, description="Niceness of media processes.")
     output_slack_bytes: int = Field(default=512 << 20, description="Output allowed beyond three times the input.")
+    probe_cpu_s: float = Field(default=60.0, description="CPU time of a probe, whatever the size of the file.")
+    probe_cpu_s_per_gib: float = Field(default=600.0, description="CPU time of a probe for each GiB of the file.")
+    encode_cpu_s: float = Field(default=300.0, description="CPU time of an encode task, however short its chunk.")
+    encode_cpu_s_per_s: float = Field(default=60.0, description="CPU time of an encode task for each second of video.")
+    require_walls: bool = Field(default=False, description="Refuse to start where Landlock or seccomp is missing.")
+    omit_walls: list[Literal["landlock", "seccomp"]] = Field(
+        default=[], description="Walls to do without, as on a system that lacks them; for tests."
+    )
 
 
 class WorkerSettings(BaseModel):
     """Tasks and their leases."""
 
-    concurrency: int | None = Field(default=None, description="Encode tasks at once; default half the cores.")
+    concurrency: int | None = Field(default=None, description="Encode tasks at once; default the number of cores.")
     io_concurrency: int = Field(default=2, description="Probe and package tasks at once.")
     lease_s: float = Field(default=30.0, description="How long a claim holds without a beat.")
     beat_s: float = Field(default=10.0, description="How often a running task extends its lease.")
@@ -63,7 +81,17 @@ class WorkerSettings(BaseModel):
     max_crashes: int = Field(default=3, description="Crashes of its process before a task is quarantined.")
     lonely_after_losses: int = Field(default=3, description="Lost workers after which a task runs alone.")
     max_losses: int = Field(default=10, description="Lost workers before a task is quarantined.")
+    max_doubts: int = Field(
+        default=10, description="Troubles a media process had and nobody could confirm before a task is quarantined."
+    )
     backoff_max_s: float = Field(default=60.0, description="Longest wait after an error of store or database.")
+
+
+class StorageSettings(BaseModel):
+    """Room that is kept free."""
+
+    reserve_bytes: int = Field(default=64 << 20, description="Disk space that no work may take.")
+    memory_reserve_bytes: int = Field(default=128 << 20, description="Memory below which this machine is short of it.")
 
 
 class AccessSettings(BaseModel):
@@ -95,6 +123,7 @@ class Settings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     sandbox: SandboxSettings = SandboxSettings()
     worker: WorkerSettings = WorkerSettings()
+    storage: StorageSettings = StorageSettings()
     access: AccessSettings = AccessSettings()
     videos: VideoSettings = VideoSettings()
 

@@ -3,6 +3,9 @@
 import os
 import re
 import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -37,3 +40,20 @@ def require_tool(*names: str) -> str:
     if must_have_everything():
         pytest.fail(f"{missing}, and SF_TEST_REQUIRE_SERVERS or CI says that it has to be here", pytrace=False)
     pytest.skip(missing)
+
+
+@contextmanager
+def mounted_tmpfs(folder: Path, size_bytes: int) -> Iterator[Path]:
+    """Mount a small disk in memory at `folder` while the block runs; skip the test where that is not allowed."""
+    folder.mkdir(parents=True)
+    options = ["-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs", str(folder)]
+    mounted = subprocess.run(["mount", *options], check=False, capture_output=True, text=True)
+    if mounted.returncode:
+        missing = f"needs to mount a disk of its own: {mounted.stderr.strip()}"
+        if must_have_everything():
+            pytest.fail(missing, pytrace=False)
+        pytest.skip(missing)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)

@@ -7,11 +7,12 @@ from typing import Any
 
 from docs.generate.markdown import first_paragraph, table
 from docs.generate.markdown import page as whole_page
-from sfserver.app import create_app
-from sfserver.deps import Runtime
 from sfserver.infra.db import Database
-from sfserver.infra.events import InProcessBus
-from sfserver.infra.storage import DirectoryStore
+from sfserver.infra.events.memory import InProcessBus
+from sfserver.infra.queue.dramatiq import in_memory_doorbell
+from sfserver.infra.storage.directory import DirectoryStore
+from sfserver.roots.api import create_app
+from sfserver.roots.runtime import make_runtime
 from sfserver.settings import Settings
 
 Json = dict[str, Any]
@@ -34,12 +35,12 @@ def page() -> str:
 
 def _document() -> Json:
     with TemporaryDirectory() as folder:
-        runtime = Runtime(
-            settings=Settings(data_dir=Path(folder)),
+        runtime = make_runtime(
+            Settings(data_dir=Path(folder)),
             database=Database("sqlite://"),
             store=DirectoryStore(Path(folder)),
             bus=InProcessBus(),
-            ring=lambda _queue, _times: None,
+            doorbell=in_memory_doorbell(),
             signing_key=b"",
             version="",
         )

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import typer
@@ -16,6 +17,7 @@ from sfctl.errors import ClientError
 from sfctl.exits import Exit
 from sfctl.players import PLAYERS
 from sfctl.preflight import Check
+from sfctl.text import describe_trouble
 
 app = command_app()
 
@@ -50,8 +52,8 @@ def diagnose(run: Invocation) -> Iterator[Check]:
     """Check each hop in the order in which a video passes them; what needs a broken hop is left out."""
     yield preflight.check_python()
     if run.settings.find("url") is None:
-        yield from _check_machine(run)
         running = embedded.find_running(run.data_dir)
+        yield from _check_machine(run, is_running=running is not None)
         if running is None:
             # `up` has a port of its own choice: here the one it takes unless told.
             yield preflight.check_port("127.0.0.1", urlsplit(run.url).port or 8420)
@@ -64,18 +66,20 @@ def diagnose(run: Invocation) -> Iterator[Check]:
     yield Check("players", bool(found), ", ".join(found) or "none", "install mpv or VLC", is_optional=True)
 
 
-def _check_machine(run: Invocation) -> Iterator[Check]:
+def _check_machine(run: Invocation, *, is_running: bool) -> Iterator[Check]:
     packages = preflight.check_server_extra()
     yield packages
     if packages.ok:
-        yield from check_media()
+        # What walls and database are like in use, only the server that uses them knows.
+        asked = ("sandbox", "database") if is_running else ()
+        yield from (check for check in check_server_program(run.data_dir) if check.name not in asked)
     yield preflight.check_data_dir(run.data_dir)
     yield preflight.check_disk(run.data_dir)
 
 
-def check_media() -> Iterator[Check]:
-    """Ask the server's own libraries which codecs and which sandbox walls they have here."""
-    command = [sys.executable, "-m", "sfserver", "doctor"]
+def check_server_program(data_dir: Path) -> Iterator[Check]:
+    """Ask the server's own program which codecs and sandbox walls it has here, and whether its database is whole."""
+    command = [sys.executable, "-m", "sfserver", "doctor", "--data-dir", str(data_dir)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     try:
         report = json.loads(done.stdout)
@@ -86,10 +90,17 @@ def check_media() -> Iterator[Check]:
     missing = [*report.get("missing_encoders", []), *report.get("missing_decoders", [])]
     detail = f"missing: {', '.join(missing)}" if missing else f"PyAV {report.get('av')}, all codecs"
     yield Check("media libraries", not missing, detail, "install the PyAV wheel of PyPI, which has them all")
-    walls = str(report.get("sandbox", "unknown"))
+    yield _check_walls(str(report.get("sandbox", "unknown")))
+    if "database" in report:
+        problem = report["database"] or {}
+        detail = describe_trouble(problem["code"], problem["detail"]) if problem else "nothing wrong with it"
+        yield Check("database", not problem, detail, problem.get("hint"))
+
+
+def _check_walls(walls: str) -> Check:
     is_closed = "no " not in walls and walls != "unknown"
     remedy = "Linux 5.13 or newer has all walls; without them take uploads only from people you trust"
-    yield Check("sandbox", is_closed, walls, remedy, is_optional=True)
+    return Check("sandbox", is_closed, walls, remedy, is_optional=True)
 
 
 def _check_server(run: Invocation) -> Iterator[Check]:
@@ -103,10 +114,17 @@ def _check_server(run: Invocation) -> Iterator[Check]:
         name = "sign-in" if error.exit_code is Exit.NOT_SIGNED_IN else "server"
         yield Check(name, False, f"{error.what}: {error.why}", error.hint)
         return
-    for name in ("database", "queue", "storage"):
+    if health.sandbox is not None:
+        yield _check_walls(health.sandbox)
+    for name in ("database", "queue", "storage", "tasks"):
         part = getattr(health, name)
         if part is not None:
-            yield Check(name, part.ok, part.detail or "answers", "see the server's log (server.log)")
+            yield Check(
+                name,
+                part.ok,
+                part.detail or ("none waits for anything" if name == "tasks" else "answers"),
+                "see the server's log (server.log)",
+            )
     if health.workers is not None:
         count = len(health.workers)
         yield Check("workers", count > 0, f"{count} at work", "start the server again: sfctl down, sfctl up")

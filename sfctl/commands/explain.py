@@ -7,10 +7,10 @@ import typer
 from sfctl.command import DataCommand, command_app
 from sfctl.context import Invocation, invocation
 from sfctl.ids import complete_job, find_job
-from sfctl.text import format_bitrate
+from sfctl.text import describe_trouble, format_bitrate
 
 if TYPE_CHECKING:
-    from sfserver.wire.jobs import JobExplain, TaskExplain
+    from sfserver.wire.jobs import JobExplain, JobRead, TaskExplain
 
 app = command_app()
 
@@ -38,11 +38,13 @@ def explain(
     elif run.out.quiet:
         run.out.line(job.id)
     else:
-        _print(run, explained)
+        _print(run, job, explained)
 
 
-def _print(run: Invocation, explained: "JobExplain") -> None:
+def _print(run: Invocation, job: "JobRead", explained: "JobExplain") -> None:
     out = run.out
+    if job.waiting:
+        out.paragraph(f"- waiting: {describe_trouble(job.waiting.code, job.waiting.detail)}")
     known = [f"{rung.name}: {rung.reason}" for rung in explained.rungs]
     for reason in dict.fromkeys([*explained.reasons, *known]):
         out.paragraph(f"- {reason}")
@@ -64,7 +66,7 @@ def _print(run: Invocation, explained: "JobExplain") -> None:
         out.paragraph(f"  {rung.name}: {options}", indent="    ")
     if explained.tasks:
         out.line()
-        columns = ("TASK", "STATE", "FRAMES", "ATTEMPTS", "WALL", "CPU", "WORKER", "ERROR")
+        columns = ("TASK", "STATE", "FRAMES", "CRF", "ATTEMPTS", "WALL", "CPU", "WORKER", "ERROR")
         out.table(columns, [_task_row(task) for task in explained.tasks])
 
 
@@ -76,6 +78,7 @@ def _task_row(task: "TaskExplain") -> tuple[str, ...]:
         f"{task.kind} {task.index}",
         task.state.value,
         f"{task.start_frame}-{task.end_frame}" if has_frames else "-",
+        f"{task.crf:g}" if task.crf is not None else "-",
         f"{task.attempts} ({why})" if why else str(task.attempts),
         f"{task.wall_s:.1f} s" if task.wall_s is not None else "-",
         f"{task.cpu_s:.1f} s" if task.cpu_s is not None else "-",

@@ -1,4 +1,4 @@
-"""`jobs`: what the server works on, and how to stop it."""
+"""`jobs`: what the server works on, how to stop it and how to try again."""
 
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -8,11 +8,13 @@ import typer
 from sfctl.bars import choose_glyphs, draw_bar
 from sfctl.command import CONTEXT_SETTINGS, Command, DataCommand, Group
 from sfctl.context import Invocation, invocation
+from sfctl.errors import ClientError
 from sfctl.exits import Exit
 from sfctl.ids import complete_job, find_job, shorten
-from sfctl.text import format_duration
+from sfctl.text import describe_trouble, format_duration
 
 if TYPE_CHECKING:
+    from sfctl.client import Client
     from sfserver.wire.jobs import JobRead, JobStatus
 
 app = typer.Typer(
@@ -25,13 +27,15 @@ app = typer.Typer(
     sfctl jobs
     sfctl jobs 0192f3a1
     sfctl jobs cancel 0192f3a1
+    sfctl jobs retry 0192f3a1
     """,
 )
+JobIds = Annotated[list[str], typer.Argument(metavar="ID", help="Ids, or starts of them.", autocompletion=complete_job)]
 
 
 @app.callback()
 def jobs() -> None:
-    """List, show and cancel jobs."""
+    """List, show, cancel and retry jobs."""
 
 
 @app.command(
@@ -91,7 +95,7 @@ def _print_jobs(run: Invocation, jobs: "list[JobRead]") -> None:
                 ids[job.id],
                 job.status.value,
                 f"{job.progress:.0%}",
-                job.stage or "-",
+                f"waiting: {job.waiting.code}" if job.waiting else job.stage or "-",
                 out.time(job.created_at),
                 job.title,
             )
@@ -119,6 +123,8 @@ def _print_job(run: Invocation, job: "JobRead") -> None:
             ("eta", format_duration(job.eta_s) if job.eta_s is not None else None),
             ("created", out.time(job.created_at)),
             ("finished", out.time(job.finished_at) if job.finished_at else None),
+            ("waiting", describe_trouble(job.waiting.code, job.waiting.detail) if job.waiting else None),
+            ("hint", job.waiting.hint if job.waiting else None),
             ("error", f"{job.error.code}: {job.error.detail}" if job.error else None),
             *(("warning", f"{warning.code}: {warning.detail}") for warning in job.warnings),
         ]
@@ -146,20 +152,35 @@ def _print_job(run: Invocation, job: "JobRead") -> None:
     sfctl jobs cancel 0192f3a1
     """,
 )
-def cancel(
-    ctx: typer.Context,
-    job_ids: Annotated[
-        list[str], typer.Argument(metavar="ID", help="Ids, or starts of them.", autocompletion=complete_job)
-    ],
-) -> None:
+def cancel(ctx: typer.Context, job_ids: JobIds) -> None:
     """Cancel running jobs; jobs that have ended are left as they are."""
     run = invocation(ctx)
     with run.client() as client:
-        jobs = list({job.id: job for job in (find_job(client, each) for each in job_ids)}.values())
-        for job in jobs:
-            # DELETE of a finished job would move its video to the trash: that is `sfctl rm`.
-            if job.status.is_final:
-                run.out.note(f"already {job.status.value}: {job.id}  {job.title}")
-            else:
+        for job in _find_jobs(client, job_ids):
+            try:
                 client.cancel_job(job.id)
                 run.out.line(job.id)
+            except ClientError as error:
+                if error.code != "job_finished":
+                    raise
+                # It may have ended since it was looked up.
+                run.out.note(f"already {client.job(job.id).status.value}: {job.id}  {job.title}")
+
+
+@app.command(
+    cls=Command,
+    epilog="""
+    sfctl jobs retry 0192f3a1
+    """,
+)
+def retry(ctx: typer.Context, job_ids: JobIds) -> None:
+    """Try jobs again: failed ones with what they had done, cancelled ones from the start."""
+    run = invocation(ctx)
+    with run.client() as client:
+        for job in _find_jobs(client, job_ids):
+            client.retry_job(job.id)
+            run.out.line(job.id)
+
+
+def _find_jobs(client: "Client", job_ids: list[str]) -> "list[JobRead]":
+    return list({job.id: job for job in (find_job(client, each) for each in job_ids)}.values())

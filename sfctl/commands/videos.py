@@ -10,9 +10,12 @@ from sfctl.context import Invocation, invocation
 from sfctl.errors import CliError
 from sfctl.exits import Exit
 from sfctl.ids import complete_video, find_video, shorten
-from sfctl.text import format_bitrate, format_bytes, format_duration
+from sfctl.text import describe_trouble, format_bitrate, format_bytes, format_duration
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sfserver.wire.jobs import JobRead
     from sfserver.wire.videos import RenditionRead, VideoRead
 
 app = command_app()
@@ -86,12 +89,14 @@ def info(ctx: typer.Context, video_id: VideoId) -> None:
     run = invocation(ctx)
     with run.client() as client:
         video = find_video(client, video_id)
+        job = client.job(video.job_id) if video.job_id and not (run.out.as_json or run.out.quiet) else None
+        poster = client.absolute(video.poster_url) if video.poster_url else None
     if run.out.as_json:
         run.out.json(video)
     elif run.out.quiet:
         run.out.line(video.id)
     else:
-        run.out.facts(_facts(run, video))
+        run.out.facts([*_facts(run, video), ("poster", poster), *(_stage_facts(job) if job else ())])
         if run.environment.stdout_tty and video.renditions:
             run.out.line()
             print_formats(run, video.renditions)
@@ -122,6 +127,16 @@ def _facts(run: Invocation, video: "VideoRead") -> list[tuple[str, str | None]]:
             ("source", ", ".join(part for part in media if part) or None),
         ]
     return facts
+
+
+def _stage_facts(job: "JobRead") -> "Iterator[tuple[str, str]]":
+    """Tell how every stage of a job stands; what went wrong with one that no job waits for is told here alone."""
+    for stage in job.stages:
+        share = f" {stage.progress:.0%}" if stage.state == "running" else ""
+        error = stage.error
+        why = f": {describe_trouble(error.code, error.detail)}" if error and stage.state != "done" else ""
+        why += f" ({error.hint})" if why and error and error.hint else ""
+        yield f"  {stage.name}", f"{stage.state.value}{share}{why}"
 
 
 @app.command(

@@ -1,45 +1,18 @@
-"""Request dependencies: the runtime, a session that is one transaction, and who is asking."""
+"""Who is asking, as a dependency of requests."""
 
-from collections.abc import Iterator
 from contextlib import suppress
 from typing import Annotated
 from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
-from sqlalchemy.orm import Session
 
 from sfserver.accounts import service
 from sfserver.accounts.service import CredentialKind, Principal
-from sfserver.deps import Runtime
+from sfserver.deps import RuntimeDep
 from sfserver.errors import NotSignedInError
 
 SESSION_COOKIE = "sf_session"
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-
-
-def get_runtime(request: Request) -> Runtime:
-    """Return what the composition root built."""
-    runtime: Runtime = request.app.state.runtime
-    return runtime
-
-
-RuntimeDep = Annotated[Runtime, Depends(get_runtime)]
-
-
-def read_session(runtime: RuntimeDep) -> Iterator[Session]:
-    """Yield a session for reading."""
-    with runtime.database.read() as session:
-        yield session
-
-
-def write_session(runtime: RuntimeDep) -> Iterator[Session]:
-    """Yield a session that is committed before the answer leaves."""
-    with runtime.database.write() as session:
-        yield session
-
-
-ReadSession = Annotated[Session, Depends(read_session, scope="function")]
-WriteSession = Annotated[Session, Depends(write_session, scope="function")]
 
 
 def find_principal(request: Request, runtime: RuntimeDep) -> Principal | None:

@@ -5,7 +5,8 @@ from fastapi.responses import RedirectResponse
 from pydantic import BaseModel
 
 from sfserver.accounts import service
-from sfserver.accounts.access import SESSION_COOKIE, RuntimeDep, SignedIn, WriteSession
+from sfserver.accounts.access import SESSION_COOKIE, SignedIn
+from sfserver.deps import RuntimeDep, WriteSession
 from sfserver.wire.accounts import SignInLink, UserRead
 
 router = APIRouter(tags=["people"])
@@ -34,9 +35,9 @@ def create_sign_in_link(
 
 
 @router.post("/api/auth/logout", status_code=204)
-def sign_out(principal: SignedIn, session: WriteSession, runtime: RuntimeDep, response: Response) -> None:
+def sign_out(principal: SignedIn, session: WriteSession, response: Response) -> None:
     """Revoke the token or session the caller came with; media URLs signed under it close."""
-    service.sign_out(session, runtime, principal)
+    service.sign_out(session, principal)
     response.delete_cookie(SESSION_COOKIE)
 
 

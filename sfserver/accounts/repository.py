@@ -3,7 +3,7 @@
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from sfserver.infra.db import db_now
+from sfserver.infra.clock import db_now
 from sfserver.models import Credential, User
 
 

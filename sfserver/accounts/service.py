@@ -10,9 +10,10 @@ from enum import StrEnum
 from sqlalchemy.orm import Session
 
 from sfserver.accounts import repository
-from sfserver.deps import Runtime
 from sfserver.errors import BadRequestError, NotSignedInError
-from sfserver.infra.db import db_now, on_commit
+from sfserver.infra.clock import db_now
+from sfserver.infra.db import after_commit
+from sfserver.infra.effects import Publish
 from sfserver.models import Credential, User
 from sfserver.settings import AccessSettings
 
@@ -116,17 +117,17 @@ def redeem_sign_in_link(session: Session, secret: str, settings: AccessSettings)
     return issue(session, user.id, CredentialKind.SESSION, label="browser", lifetime=lifetime), link.next_path
 
 
-def sign_out(session: Session, runtime: Runtime, principal: Principal) -> None:
+def sign_out(session: Session, principal: Principal) -> None:
     """Revoke the credential that the caller came with; signed media URLs made under it close."""
     credential = repository.find_live_grant(session, principal.credential_id)
     if credential is not None:
         credential.revoked_at = db_now(session)
-    announce_access_change(session, runtime)
+    announce_access_change(session)
 
 
-def announce_access_change(session: Session, runtime: Runtime) -> None:
+def announce_access_change(session: Session) -> None:
     """Tell after the commit that who may do what has changed, so that answers held in memory are dropped at once."""
-    on_commit(session, lambda: runtime.bus.publish(ACCESS_TOPIC, {}))
+    after_commit(session, Publish(ACCESS_TOPIC, {}))
 
 
 def find_grant_holder(session: Session, credential_id: str) -> str | None:

@@ -1,7 +1,7 @@
 """From rows to what clients see of jobs."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -9,13 +9,23 @@ from sqlalchemy.orm import Session
 
 from sfserver.accounts.service import Principal
 from sfserver.errors import JobNotFoundError
-from sfserver.infra.db import db_now
+from sfserver.infra.clock import db_now
 from sfserver.infra.paging import cut_page
-from sfserver.infra.queue import Queue
 from sfserver.jobs import repository
-from sfserver.jobs.progress import STAGES, JobProgress, TaskProgress, estimate_eta_s, rung_speed, summarise
 from sfserver.jobs.repository import JobFilter
-from sfserver.models import Job, Task, Video
+from sfserver.models import Job, JobStage, Task, Video
+from sfserver.tasks import lifecycle
+from sfserver.tasks.progress import (
+    JobProgress,
+    StageProgress,
+    TaskProgress,
+    estimate_eta_s,
+    rung_speed,
+    summarise,
+)
+from sfserver.tasks.repository import running_tasks, tasks_of, worker_nodes
+from sfserver.tasks.stage import Stages
+from sfserver.tasks.work import Work
 from sfserver.wire.jobs import (
     JobError,
     JobExplain,
@@ -35,48 +45,81 @@ from sfserver.wire.system import WorkerHealth
 
 def get_job(session: Session, caller: Principal | None, job_id: str) -> Job:
     """Return a job of this caller; anybody else's looks like an unknown one."""
-    job = repository.find_job(session, job_id)
+    job = lifecycle.find_job(session, job_id)
     if job is None or caller is None or job.owner_id != caller.user_id:
         raise JobNotFoundError
     return job
 
 
-def list_jobs(
-    session: Session, owner_id: str, wanted: JobFilter, *, limit: int, after: str | None
-) -> tuple[list[JobRead], str | None]:
-    """Return a page of this owner's jobs, newest first, and the id after which the next page begins."""
-    jobs, more = cut_page(repository.page_of_jobs(session, owner_id, wanted, limit=limit + 1, after=after), limit)
-    return read_jobs(session, jobs), jobs[-1].id if more else None
+class JobReader:
+    """Reads jobs as clients see them."""
+
+    def __init__(self, session: Session, work: Work) -> None:
+        self._session, self._stages, self._troubles = session, work.stages, work.troubles
+
+    def page(
+        self, owner_id: str, wanted: JobFilter, *, limit: int, after: str | None
+    ) -> tuple[list[JobRead], str | None]:
+        """Return a page of this owner's jobs, newest first, and the id after which the next page begins."""
+        found = repository.page_of_jobs(self._session, owner_id, wanted, limit=limit + 1, after=after)
+        jobs, more = cut_page(found, limit)
+        return self.many(jobs), jobs[-1].id if more else None
+
+    def active(self, owner_id: str) -> list[JobRead]:
+        """Return all jobs of this owner that are not final."""
+        return self.many(repository.unfinished_jobs(self._session, owner_id))
+
+    def one(self, job: Job) -> JobRead:
+        """Return one job, with who worked on it."""
+        read = self.many([job])[0]
+        workers = repository.workers_of(self._session, job.id)
+        for stage in read.stages:
+            stage.workers = workers.get(stage.name, [])
+        return read
+
+    def many(self, jobs: Sequence[Job]) -> list[JobRead]:
+        """Return jobs with a handful of queries, however many there are and however long their videos."""
+        ids = [job.id for job in jobs]
+        rows: dict[str, dict[str, JobStage]] = defaultdict(dict)
+        for row in repository.stages_of_jobs(self._session, ids):
+            rows[row.job_id][row.kind] = row
+        busy: dict[str, list[Task]] = defaultdict(list)
+        for task in repository.busy_tasks(self._session, ids):
+            busy[task.job_id].append(task)
+        titles = repository.titles_of(self._session, [job.video_id for job in jobs])
+        now = db_now(self._session)
+        return [self._read(job, rows[job.id], busy[job.id], titles.get(job.video_id, ""), now) for job in jobs]
+
+    def status(self, job: Job) -> JobStatusRead:
+        """Return the small poll answer."""
+        return JobStatusRead.model_validate(self.many([job])[0].model_dump())
+
+    def _read(self, job: Job, rows: Mapping[str, JobStage], busy: Sequence[Task], title: str, now: datetime) -> JobRead:
+        stages = {kind: _progress(row, busy) for kind, row in rows.items()}
+        summary = summarise(job.plan, list(stages.values()), self._stages.shares())
+        ordered = [kind for kind in (*self._stages, *rows) if kind in rows]
+        return JobRead(
+            **_status(job, summary, now),
+            title=title,
+            created_at=job.created_at,
+            started_at=job.started_at,
+            finished_at=job.finished_at,
+            speed=rung_speed(job.plan, summary.rungs, _elapsed_s(job, now)),
+            rungs=_finished_rungs(summary) if job.status == JobStatus.READY else summary.rungs,
+            stages=[_stage(rows[kind], stages[kind], busy) for kind in dict.fromkeys(ordered) if _is_shown(rows[kind])],
+            waiting=_waiting(job, busy) or self._troubles.get(job.id),
+            warnings=[JobWarning.model_validate(warning) for warning in job.warnings],
+            links=job_links(job.id, job.video_id),
+        )
 
 
-def active_jobs(session: Session, owner_id: str) -> list[JobRead]:
-    """Return all jobs of this owner that are not final."""
-    return read_jobs(session, repository.unfinished_jobs(session, owner_id))
+def explain_job(session: Session, stages: Stages, job: Job) -> JobExplain:
+    """Return why this ladder, and which task ran where, how often, with what, in the order of the pipeline."""
+    order = list(stages)
 
+    def place(task: Task) -> tuple[int, int]:
+        return order.index(task.kind) if task.kind in order else len(order), task.index
 
-def read_jobs(session: Session, jobs: Sequence[Job]) -> list[JobRead]:
-    """Return jobs as clients see them, with two queries however many there are."""
-    tasks: dict[str, list[Task]] = defaultdict(list)
-    for task in repository.light_tasks(session, [job.id for job in jobs]):
-        tasks[task.job_id].append(task)
-    titles = repository.titles_of(session, [job.video_id for job in jobs])
-    now = db_now(session)
-    return [_read(job, tasks[job.id], titles.get(job.video_id, ""), now) for job in jobs]
-
-
-def read_job(session: Session, job: Job) -> JobRead:
-    """Return one job as clients see it."""
-    return read_jobs(session, [job])[0]
-
-
-def read_status(session: Session, job: Job) -> JobStatusRead:
-    """Return the small poll answer."""
-    rows = [TaskProgress.from_row(*row) for row in repository.progress_rows(session, job.id)]
-    return JobStatusRead.model_validate(_status(job, summarise(job.plan, rows), db_now(session)))
-
-
-def explain_job(session: Session, job: Job) -> JobExplain:
-    """Return why this ladder, and which task ran where, how often, with what."""
     plan = job.plan or {"rungs": [], "reasons": []}
     video = session.get(Video, job.video_id)
     return JobExplain(
@@ -84,14 +127,14 @@ def explain_job(session: Session, job: Job) -> JobExplain:
         source=video.source_facts if video else None,
         rungs=[_explain_rung(plan, rung) for rung in plan["rungs"]],
         reasons=plan["reasons"],
-        tasks=[_explain_task(task) for task in repository.tasks_of(session, job.id)],
+        tasks=[_explain_task(task) for task in sorted(tasks_of(session, job.id), key=place)],
     )
 
 
 def read_workers(session: Session, now: datetime) -> list[WorkerHealth]:
     """Return the workers with what each runs."""
     running: dict[str | None, list[str]] = defaultdict(list)
-    for task in repository.running_tasks(session):
+    for task in running_tasks(session):
         running[task.worker].append(f"{task.job_id}/{task.kind}/{task.index}")
     return [
         WorkerHealth(
@@ -101,14 +144,8 @@ def read_workers(session: Session, now: datetime) -> list[WorkerHealth]:
             running=running[node.id],
             capabilities=node.capabilities,
         )
-        for node in repository.worker_nodes(session)
+        for node in worker_nodes(session)
     ]
-
-
-def read_queues(session: Session) -> tuple[dict[str, int], datetime | None]:
-    """Return how many tasks of each queue wait, and since when the oldest does."""
-    waiting = repository.eligible_counts(session)
-    return {queue.value: waiting.get(queue, 0) for queue in Queue}, repository.oldest_waiting(session)
 
 
 def job_links(job_id: str, video_id: str) -> JobLinks:
@@ -120,23 +157,6 @@ def job_links(job_id: str, video_id: str) -> JobLinks:
         events=f"{base}/events",
         video=f"/api/videos/{video_id}",
         watch=f"/watch/{video_id}",
-    )
-
-
-def _read(job: Job, tasks: Sequence[Task], title: str, now: datetime) -> JobRead:
-    rows = [TaskProgress.from_row(task.kind, task.state, task.progress) for task in tasks]
-    summary = summarise(job.plan, rows)
-    return JobRead(
-        **_status(job, summary, now),
-        title=title,
-        created_at=job.created_at,
-        started_at=job.started_at,
-        finished_at=job.finished_at,
-        speed=rung_speed(job.plan, summary.rungs, _elapsed_s(job, now)),
-        rungs=_finished_rungs(summary) if job.status == JobStatus.READY else summary.rungs,
-        stages=_stages(tasks),
-        warnings=[JobWarning.model_validate(warning) for warning in job.warnings],
-        links=job_links(job.id, job.video_id),
     )
 
 
@@ -164,42 +184,45 @@ def _finished_rungs(summary: JobProgress) -> dict[str, RungProgress]:
     return {name: RungProgress(progress=1.0) for name in summary.rungs}
 
 
-def _stages(tasks: Sequence[Task]) -> list[StageRead]:
-    by_kind: dict[str, list[Task]] = defaultdict(list)
-    for task in tasks:
-        by_kind[task.kind].append(task)
-    return [_stage(kind, by_kind[kind]) for kind in STAGES if kind in by_kind]
+def _progress(row: JobStage, busy: Sequence[Task]) -> StageProgress:
+    running = [
+        TaskProgress.from_row(task.size, task.progress)
+        for task in busy
+        if task.kind == row.kind and task.state == StageState.RUNNING
+    ]
+    return StageProgress(row.kind, StageState(row.state), row.units, row.done_units, row.fatal, running)
 
 
-def _stage(kind: str, tasks: Sequence[Task]) -> StageRead:
-    started = [task.started_at for task in tasks if task.started_at]
-    finished = [task.finished_at for task in tasks if task.finished_at]
-    done = sum(task.state == StageState.DONE for task in tasks)
-    shares = [TaskProgress.from_row(task.kind, task.state, task.progress).share for task in tasks]
+def _is_shown(row: JobStage) -> bool:
+    """Leave out a stage that found nothing to do (no sound)."""
+    return row.opened_at is None or row.tasks > 0
+
+
+def _stage(row: JobStage, progress: StageProgress, busy: Sequence[Task]) -> StageRead:
+    troubled = [task.error for task in busy if task.kind == row.kind and task.error]
     return StageRead(
-        name=kind,
-        state=_stage_state({StageState(task.state) for task in tasks}, done),
-        progress=sum(shares) / len(shares),
-        tasks=len(tasks),
-        tasks_done=done,
-        attempts=sum(task.attempts for task in tasks),
-        crashes=sum(task.crashes for task in tasks),
-        losses=sum(task.losses for task in tasks),
-        started_at=min(started, default=None),
-        finished_at=max(finished, default=None) if done == len(tasks) else None,
-        cpu_s=sum(task.cpu_s or 0.0 for task in tasks),
-        workers=sorted({task.worker for task in tasks if task.worker}),
-        error=next((_error(task.error) for task in tasks if task.error), None),
+        name=row.kind,
+        state=StageState(row.state),
+        fatal=row.fatal,
+        progress=progress.share,
+        tasks=row.tasks or 1,
+        tasks_done=row.done,
+        attempts=row.attempts,
+        crashes=row.crashes,
+        losses=row.losses,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        cpu_s=row.cpu_s,
+        error=_error(row.error or next(iter(troubled), None)),
     )
 
 
-def _stage_state(states: set[StageState], done: int) -> StageState:
-    for state in (StageState.FAILED, StageState.CANCELLED, StageState.RUNNING):
-        if state in states:
-            return state
-    if states == {StageState.DONE}:
-        return StageState.DONE
-    return StageState.RUNNING if done else StageState.WAITING
+def _waiting(job: Job, busy: Sequence[Task]) -> JobError | None:
+    """Say what an unfinished job waits for, where something is wrong with the server and not with the video."""
+    if JobStatus(job.status).is_final:
+        return None
+    troubled = [task.error for task in busy if task.state == StageState.WAITING and task.error]
+    return _error(next(iter(troubled), None))
 
 
 def _error(error: dict[str, Any] | None) -> JobError | None:
@@ -220,7 +243,7 @@ def _explain_rung(plan: dict[str, Any], rung: dict[str, Any]) -> RungExplain:
 
 
 def _explain_task(task: Task) -> TaskExplain:
-    chunk = task.spec.get("chunk", {})
+    past = task.losses - (task.state == StageState.RUNNING)
     return TaskExplain(
         kind=task.kind,
         index=task.index,
@@ -228,13 +251,14 @@ def _explain_task(task: Task) -> TaskExplain:
         worker=task.worker,
         attempts=task.attempts,
         crashes=task.crashes,
-        losses=task.losses,
+        losses=max(0, past),
         started_at=task.started_at,
         finished_at=task.finished_at,
         cpu_s=task.cpu_s,
         wall_s=task.wall_s,
-        start_frame=chunk.get("start_frame"),
-        end_frame=chunk.get("end_frame"),
-        fingerprint=(task.result or {}).get("chunk", {}).get("fingerprint"),
+        start_frame=task.spec.get("start_frame"),
+        end_frame=task.spec.get("end_frame"),
+        crf=task.spec.get("crf"),
+        fingerprint=(task.result or {}).get("fingerprint"),
         error=_error(task.error),
     )

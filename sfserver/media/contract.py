@@ -6,19 +6,9 @@ are ticks of the track they belong to.
 
 from dataclasses import dataclass, field
 
+from sfserver import settings
 
-@dataclass(frozen=True)
-class MediaLimits:
-    """What one upload may cost (docs/concepts/untrusted-media.md)."""
-
-    max_pixels: int = 35_600_000
-    max_streams: int = 32
-    max_duration_s: float = 12 * 3600
-    max_fps: float = 120.0
-    max_fill_ratio: float = 20.0
-    fill_slack_frames: int = 3600
-    max_gap_s: float = 600.0
-    probe_bytes: int = 5_000_000
+MediaLimits = settings.MediaLimits  # one type from the environment to the decoder
 
 
 @dataclass(frozen=True)
@@ -96,11 +86,26 @@ class Rung:
 
 @dataclass(frozen=True)
 class ChunkSpec:
-    """Output frames `start_frame` ≤ n < `end_frame`, whole GOPs but for the last."""
+    """Output frames `start_frame` ≤ n < `end_frame`, whole GOPs but for the last; `source_bytes` hold that picture."""
 
     index: int
     start_frame: int
     end_frame: int
+    source_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class StorageBudget:
+    """What the pictures of all rungs together may take, and the source's: its bytes, and the chunks they are cut into.
+
+    Nothing is limited where `source_bytes` is 0. `expected_bytes` is what all rungs would take at the best quality, as
+    far as the plan can tell.
+    """
+
+    allowed_bytes: int = 0
+    source_bytes: int = 0
+    chunks: int = 1
+    expected_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -150,6 +155,7 @@ class EncodePlan:
     segment_gops: int = 2
     picture: PicturePlan = PicturePlan()
     origin: Rational = Rational(0, 1)
+    budget: StorageBudget = StorageBudget()
 
 
 @dataclass(frozen=True)
@@ -181,13 +187,17 @@ class TrackPart:
 
 @dataclass(frozen=True)
 class ChunkResult:
-    """One encoded chunk: a part per rung name. `concealed_frames` could not be decoded and repeat their predecessor."""
+    """One encoded chunk: a part per rung name, made at quality `crf`.
+
+    `concealed_frames` could not be decoded and repeat their predecessor.
+    """
 
     parts: dict[str, TrackPart]
     fingerprint: str
     decoded_frames: int
     duplicated_frames: int
     concealed_frames: int
+    crf: float = 23.5
 
 
 @dataclass(frozen=True)

@@ -38,3 +38,16 @@ class Video(Keyed, Base):
     published_prefix: Mapped[str | None] = mapped_column(String(300), default=None)
     published: Mapped[dict[str, Any] | None] = mapped_column(JSON, default=None)
     published_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
+
+
+class RetiredPublication(Base):
+    """A generation that another has replaced: served `until` the last URL that was signed for it has ended."""
+
+    __tablename__ = "retired_publications"
+
+    video_id: Mapped[str] = mapped_column(ForeignKey("videos.id", ondelete="CASCADE"), primary_key=True)
+    generation: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    prefix: Mapped[str] = mapped_column(String(300))
+    published: Mapped[dict[str, Any]] = mapped_column(JSON)
+    published_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    until: Mapped[datetime] = mapped_column(UtcDateTime, index=True)

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from sfserver.errors import NotFoundError, PreconditionFailedError, RangeNotSatisfiableError, StreamForgeError
-from sfserver.infra.storage import ObjectStore
+from sfserver.infra.storage.contract import ObjectStore
 from sfserver.playback.bodies import Body, OpenObjects, cut_into_buffers
 from sfserver.playback.ranges import (
     ByteRange,

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from sfserver.infra.storage import ObjectReader, ObjectStore
+from sfserver.errors import ObjectTruncatedError
+from sfserver.infra.storage.contract import ObjectReader, ObjectStore
 from sfserver.media.mp4.virtual import VirtualFile
 
 BUFFER_BYTES = 512 * 1024
@@ -90,10 +91,10 @@ class OpenObjects:
         self._readers: dict[str, ObjectReader] = {}
 
     def read(self, spans: Sequence[StoredSpan]) -> bytes:
-        """Return the bytes of all spans; `FileNotFoundError` if an object is gone, `EOFError` if it is too short."""
+        """Return the bytes of all spans; `ObjectMissingError` or `ObjectTruncatedError` where there are fewer."""
         parts = [self._reader(span.key).read(span.offset, span.length) for span in spans]
         if any(len(part) != span.length for part, span in zip(parts, spans, strict=True)):
-            raise EOFError("a stored object is shorter than what was published")
+            raise ObjectTruncatedError("a stored object is shorter than what was published")
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def close(self) -> None:

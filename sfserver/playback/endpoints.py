@@ -9,10 +9,12 @@ from typing import Annotated, TypeVar
 from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from sfserver.accounts.access import SESSION_COOKIE, Caller, ReadSession, find_principal
+from sfserver.accounts.access import SESSION_COOKIE, Caller, find_principal
 from sfserver.accounts.service import user_id_of
+from sfserver.deps import ReadSession
 from sfserver.errors import NotFoundError
-from sfserver.media.mp4.manifest import dash_manifest, master_playlist
+from sfserver.media.mp4.dash import dash_manifest
+from sfserver.media.mp4.hls import master_playlist
 from sfserver.models import Video
 from sfserver.playback.answer import MediaResponse, attachment
 from sfserver.playback.bodies import ProgressiveFile, StoredObject

@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -19,13 +19,14 @@ from starlette.concurrency import run_in_threadpool
 from sfserver.accounts.service import ACCESS_TOPIC, Principal, find_grant_holder
 from sfserver.deps import Runtime
 from sfserver.errors import NotFoundError, NotSignedInError, UnknownRenditionError, VideoNotFoundError
-from sfserver.jobs.service import find_job
 from sfserver.media.contract import PackageResult
 from sfserver.media.mp4.virtual import VirtualFile
 from sfserver.models import Video
 from sfserver.playback.bodies import ProgressiveFile
 from sfserver.playback.ranges import Validators
 from sfserver.playback.tokens import Grant, expiry, sign, verify
+from sfserver.tasks.lifecycle import find_job
+from sfserver.videos.publish import find_retired
 from sfserver.videos.service import find_watchable_video
 from sfserver.wire.videos import Visibility
 
@@ -95,6 +96,23 @@ def publication_of(video: Video) -> Publication:
         prefix=video.published_prefix,
         package=_PACKAGE.validate_python(video.published),
         published_at=video.published_at,
+    )
+
+
+def _generation_of(session: Session, video: Video, generation: int) -> Publication:
+    """Return a generation of a video: the newest, or one before it that somebody may be in the middle of."""
+    published = publication_of(video)
+    if published.generation == generation:
+        return published
+    retired = find_retired(session, video.id, generation)
+    if retired is None:
+        raise NotFoundError
+    return replace(
+        published,
+        generation=generation,
+        prefix=retired.prefix,
+        package=_PACKAGE.validate_python(retired.published),
+        published_at=retired.published_at,
     )
 
 
@@ -179,9 +197,9 @@ class Playback:
                 viewer_id = find_grant_holder(session, grant.credential_id)
                 if viewer_id is None:
                     raise NotSignedInError("what this media URL rests on was revoked")
-            published = publication_of(find_watchable_video(session, viewer_id, video_id))
+            published = _generation_of(session, find_watchable_video(session, viewer_id, video_id), generation)
         is_closed = grant.credential_id is None and grant != Grant.of_epoch(published.public_epoch)
-        if is_closed or published.generation != generation:
+        if is_closed:
             raise NotFoundError
         return published
 

@@ -7,8 +7,8 @@ from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from sfserver.accounts.access import RuntimeDep, SignedIn
-from sfserver.deps import Runtime
+from sfserver.accounts.access import SignedIn
+from sfserver.deps import Runtime, RuntimeDep
 from sfserver.errors import EmptyUploadError, StreamForgeError
 from sfserver.jobs.reading import job_links
 from sfserver.uploads.form import StreamedForm
@@ -72,7 +72,6 @@ def _accept(form: StreamedForm, incoming: IncomingFile, runtime: Runtime) -> Upl
     incoming.seal()
     with runtime.database.write() as session:
         job = incoming.accept(session, form.file_name, fields)
-    incoming.is_accepted = True
     links = job_links(job.id, job.video_id)
     return UploadAccepted(job_id=job.id, video_id=job.video_id, status=JobStatus.QUEUED, links=links)
 

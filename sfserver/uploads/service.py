@@ -4,6 +4,7 @@ import hashlib
 from datetime import timedelta
 from pathlib import PurePosixPath, PureWindowsPath
 
+import structlog
 from pydantic import BaseModel, Field, ValidationError
 from sqlalchemy.orm import Session
 
@@ -12,16 +13,19 @@ from sfserver.errors import (
     BadRequestError,
     EmptyUploadError,
     InvalidRequestError,
+    TransientError,
     UnsupportedMediaError,
     UploadTooLargeError,
 )
-from sfserver.infra.db import db_now
-from sfserver.jobs.service import create_job
+from sfserver.infra.clock import db_now
 from sfserver.models import Job, Upload, Video, new_id
+from sfserver.tasks import garbage
+from sfserver.tasks.pipeline import create_job
 from sfserver.uploads import repository
 from sfserver.uploads.sniff import SNIFF_BYTES, may_be_video
 from sfserver.wire.videos import Description, Language, Title, Visibility, remove_controls
 
+log = structlog.get_logger(__name__)
 _UPLOAD_LIFETIME = timedelta(hours=24)
 
 
@@ -44,7 +48,6 @@ class IncomingFile:
         self._hash = hashlib.sha256()
         self._head = bytearray()
         self.size_bytes = 0
-        self.is_accepted = False
         self.video_id = new_id()
         self.upload_id = new_id()
         self.key = f"source/{self.video_id}/{self.upload_id}"
@@ -94,13 +97,18 @@ class IncomingFile:
         return create_job(session, self.runtime, video, fields.formats)
 
     def abort(self) -> None:
-        """Leave nothing of an upload that was refused or cut off; one whose job is queued stays, heard or not."""
-        if self.is_accepted:
-            return
+        """Leave nothing of an upload that was refused or cut off; one whose job is queued stays, heard or not.
+
+        Which it is says the database. Where it can't be asked, the upload expires like one whose server died.
+        """
         self._writer.abort()
-        self.runtime.store.delete(self.key)
-        with self.runtime.database.write() as session:
-            forget(session, self.upload_id)
+        try:
+            with self.runtime.database.write() as session:
+                upload = session.get(Upload, self.upload_id)
+                if upload is not None and upload.video_id is None:
+                    forget(session, upload)
+        except TransientError as error:
+            log.warning("upload.left_to_expire", upload_id=self.upload_id, code=error.code)
 
     def _judge_head(self) -> None:
         if not may_be_video(bytes(self._head)):
@@ -150,11 +158,10 @@ def default_title(name: str) -> str:
     return PurePosixPath(name).stem or name
 
 
-def forget(session: Session, upload_id: str) -> None:
-    """Remove the note of an upload."""
-    upload = session.get(Upload, upload_id)
-    if upload is not None:
-        session.delete(upload)
+def forget(session: Session, upload: Upload) -> None:
+    """Remove the note of an upload that was never accepted; what it stored becomes garbage."""
+    garbage.discard(session, [upload.key])
+    session.delete(upload)
 
 
 def sweep_expired(runtime: Runtime, *, all_unfinished: bool = False) -> None:
@@ -162,8 +169,7 @@ def sweep_expired(runtime: Runtime, *, all_unfinished: bool = False) -> None:
     with runtime.database.write() as session:
         before = None if all_unfinished else db_now(session)
         for upload in repository.unfinished_uploads(session, expired_before=before):
-            runtime.store.delete(upload.key)
-            session.delete(upload)
+            forget(session, upload)
 
 
 def declared_length(header: str | None) -> int:

@@ -4,8 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from sfserver.accounts.access import Caller, ReadSession, RuntimeDep, SignedIn, WriteSession
+from sfserver.accounts.access import Caller, SignedIn
 from sfserver.accounts.service import user_id_of
+from sfserver.deps import ReadSession, RuntimeDep, WriteSession
 from sfserver.errors import VideoNotFoundError
 from sfserver.infra.paging import Limit, cut_page, decode_cursor, encode_cursor
 from sfserver.models import Video
@@ -56,12 +57,10 @@ def list_renditions(video_id: str, caller: Caller, session: ReadSession) -> list
 
 
 @router.patch("/api/videos/{video_id}")
-def change_video(
-    video_id: str, change: VideoChange, caller: Caller, session: WriteSession, runtime: RuntimeDep
-) -> VideoRead:
+def change_video(video_id: str, change: VideoChange, caller: Caller, session: WriteSession) -> VideoRead:
     """Change title, description, visibility or language; what is left out stays."""
     video = _own(session, caller, video_id)
-    service.change_video(session, runtime, video, change)
+    service.change_video(session, video, change)
     session.flush()
     return read_video(_row(repository.find_row(session, video_id)), video.owner_id)
 

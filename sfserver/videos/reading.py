@@ -27,6 +27,7 @@ def read_video(row: VideoRow, viewer_id: str | None) -> VideoRead:
         source=_read_source(video) if is_owner else None,
         renditions=read_renditions(video),
         watch_url=f"/watch/{video.id}",
+        poster_url=f"/api/videos/{video.id}/poster.webp" if row.has_poster else None,
     )
 
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import Select, and_, delete, func, select
+from sqlalchemy import Select, and_, delete, exists, func, select
 from sqlalchemy.orm import Session, aliased
 
-from sfserver.models import Job, Video
+from sfserver.models import Asset, Job, RetiredPublication, Video
 
 
 class VideoSort(StrEnum):
@@ -32,11 +32,12 @@ class VideoFilter:
 
 @dataclass(frozen=True)
 class VideoRow:
-    """A video with its newest job's id and status."""
+    """A video with its newest job's id and status, and whether it has a poster."""
 
     video: Video
     job_id: str | None
     job_status: str | None
+    has_poster: bool = False
 
 
 def find_video(session: Session, video_id: str) -> Video | None:
@@ -47,7 +48,7 @@ def find_video(session: Session, video_id: str) -> Video | None:
 def find_row(session: Session, video_id: str) -> VideoRow | None:
     """Return the video with its newest job, or None."""
     rows = session.execute(_with_newest_job().where(Video.id == video_id))
-    return next((VideoRow(video, job_id, status) for video, job_id, status in rows), None)
+    return next((VideoRow(*row) for row in rows), None)
 
 
 def find_page(
@@ -66,12 +67,13 @@ def find_page(
         query = query.where(later_id if order is Video.id else beyond | and_(order == key, later_id))
     ordering = (order.desc(), Video.id.desc()) if falling else (order, Video.id)
     rows = session.execute(query.order_by(*ordering).limit(limit))
-    return [VideoRow(video, job_id, status) for video, job_id, status in rows]
+    return [VideoRow(*row) for row in rows]
 
 
-def jobs_of(session: Session, video_id: str) -> Sequence[Job]:
-    """Return all jobs of a video, oldest first."""
-    return session.scalars(select(Job).where(Job.video_id == video_id).order_by(Job.id)).all()
+def find_assets(session: Session, video_id: str, kind: str | None) -> Sequence[Asset]:
+    """Return the assets of a video by kind and name, of one kind or all."""
+    query = select(Asset).where(Asset.video_id == video_id).order_by(Asset.kind, Asset.name)
+    return session.scalars(query if kind is None else query.where(Asset.kind == kind)).all()
 
 
 def delete_rows(session: Session, video_id: str) -> None:
@@ -80,17 +82,28 @@ def delete_rows(session: Session, video_id: str) -> None:
     session.execute(delete(Video).where(Video.id == video_id))
 
 
+def has_retired_before(session: Session, moment: datetime) -> bool:
+    """Whether a replaced generation was to be served until before `moment`."""
+    return bool(session.scalar(select(exists().where(RetiredPublication.until <= moment))))
+
+
+def delete_retired_before(session: Session, moment: datetime) -> None:
+    """Forget the replaced generations that were to be served until before `moment`."""
+    session.execute(delete(RetiredPublication).where(RetiredPublication.until <= moment))
+
+
 def trashed_before(session: Session, moment: datetime) -> Sequence[str]:
     """Return the ids of videos that have been in the trash since before `moment`."""
     return session.scalars(select(Video.id).where(Video.deleted_at < moment).limit(100)).all()
 
 
-def _with_newest_job() -> Select[Video, str, str]:
+def _with_newest_job() -> Select[Video, str, str, bool]:
     newest = select(func.max(Job.id)).where(Job.video_id == Video.id).correlate(Video).scalar_subquery()
-    return select(Video, Job.id, Job.status).outerjoin(Job, Job.id == newest)
+    poster = exists().where(Asset.video_id == Video.id, Asset.kind == "poster").correlate(Video)
+    return select(Video, Job.id, Job.status, poster).outerjoin(Job, Job.id == newest)
 
 
-def _filtered(wanted: VideoFilter) -> Select[Video, str, str]:
+def _filtered(wanted: VideoFilter) -> Select[Video, str, str, bool]:
     query = _with_newest_job().where(Video.owner_id == wanted.owner_id, Video.deleted_at.is_(None))
     if wanted.text:
         found = Video.title.icontains(wanted.text, autoescape=True)

@@ -7,10 +7,13 @@ from sqlalchemy.orm import Session
 from sfserver.accounts.service import announce_access_change
 from sfserver.deps import Runtime
 from sfserver.errors import VideoNotFoundError
-from sfserver.infra.db import db_now, on_commit
-from sfserver.jobs.service import cancel_job, work_prefix
+from sfserver.infra.clock import db_now
 from sfserver.models import Video
+from sfserver.tasks import garbage, lifecycle
+from sfserver.tasks.repository import lock_job
 from sfserver.videos import repository
+from sfserver.videos.assets import assets_of
+from sfserver.videos.publish import published_keys
 from sfserver.wire.videos import VideoChange, Visibility
 
 
@@ -35,7 +38,7 @@ def get_own_video(session: Session, owner_id: str | None, video_id: str, *, tras
     return video
 
 
-def change_video(session: Session, runtime: Runtime, video: Video, change: VideoChange) -> None:
+def change_video(session: Session, video: Video, change: VideoChange) -> None:
     """Apply what a client sent; ending public access closes the URLs everybody had."""
     wanted = change.model_dump(exclude_unset=True)
     was_shared = video.visibility != Visibility.PRIVATE
@@ -44,17 +47,19 @@ def change_video(session: Session, runtime: Runtime, video: Video, change: Video
             setattr(video, name, value)
     if was_shared and video.visibility == Visibility.PRIVATE:
         video.public_epoch += 1
-    announce_access_change(session, runtime)
+    announce_access_change(session)
 
 
 def trash_video(session: Session, runtime: Runtime, video_id: str) -> None:
     """Make a video unreachable at once; it can be restored for `trash_days`. Its unfinished jobs are cancelled."""
-    for job in repository.jobs_of(session, video_id):
-        cancel_job(session, runtime, job)
+    for job in lifecycle.jobs_of(session, video_id):
+        locked = lock_job(session, job.id)
+        if locked is not None:
+            lifecycle.cancel_job(session, runtime.stages, locked)
     video = repository.find_video(session, video_id)
     if video is not None and video.deleted_at is None:
         video.deleted_at = db_now(session)
-    announce_access_change(session, runtime)
+    announce_access_change(session)
 
 
 def restore_video(video: Video) -> None:
@@ -63,13 +68,14 @@ def restore_video(video: Video) -> None:
 
 
 def purge_video(session: Session, runtime: Runtime, video: Video) -> None:
-    """Remove everything of a video, without return.
-
-    It is in the trash first; objects go before rows, so that a crash in between leaves a row that is purged later.
-    """
-    video_id = video.id
-    trash_video(session, runtime, video_id)
-    on_commit(session, lambda: _remove(runtime, video_id))
+    """Remove everything of a video, without return: its rows now, its objects as garbage, in one transaction."""
+    trash_video(session, runtime, video.id)
+    keys = [video.source_key, *published_keys(video), *(asset.key for asset in assets_of(session, video.id))]
+    for job in lifecycle.jobs_of(session, video.id):
+        keys += lifecycle.discard_job(session, runtime.stages, job)
+    garbage.discard(session, dict.fromkeys(keys))
+    session.flush()
+    repository.delete_rows(session, video.id)
 
 
 def purge_expired(runtime: Runtime) -> None:
@@ -78,13 +84,8 @@ def purge_expired(runtime: Runtime) -> None:
         before = db_now(session) - timedelta(days=runtime.settings.videos.trash_days)
         expired = repository.trashed_before(session, before)
     for video_id in expired:
-        _remove(runtime, video_id)
-
-
-def _remove(runtime: Runtime, video_id: str) -> None:
-    with runtime.database.read() as session:
-        work = [work_prefix(job.id) for job in repository.jobs_of(session, video_id)]
-    for prefix in (f"source/{video_id}", f"video/{video_id}", *work):
-        runtime.store.delete_prefix(prefix)
-    with runtime.database.write() as session:
-        repository.delete_rows(session, video_id)
+        with runtime.database.write() as session:
+            video = repository.find_video(session, video_id)
+            # Somebody may have restored it since it was looked up.
+            if video is not None and video.deleted_at is not None and video.deleted_at < before:
+                purge_video(session, runtime, video)

@@ -1,4 +1,8 @@
-"""Server-Sent Events of jobs. The SSE `event:` field is the kind, `data:` is one of these as JSON."""
+"""Server-Sent Events of jobs. The SSE `event:` field is the kind, `data:` is one of these as JSON.
+
+State events carry `seq`, which counts from 1 in each job, in the order they happened: a client that hears one again,
+after it has connected again, drops it.
+"""
 
 from enum import StrEnum
 
@@ -34,12 +38,14 @@ class ProgressEvent(BaseModel):
     rungs: dict[str, RungProgress] = Field(default_factory=dict)
     eta_s: float | None = None
     speed: float | None = None
+    waiting: JobError | None = None
 
 
 class StateEvent(BaseModel):
     """A job changed its status."""
 
     job_id: str
+    seq: int | None = None
     status: JobStatus
 
 
@@ -47,6 +53,7 @@ class StageEvent(BaseModel):
     """A stage of a job changed its state."""
 
     job_id: str
+    seq: int | None = None
     stage: str
     state: StageState
 
@@ -55,6 +62,7 @@ class PlayableEvent(BaseModel):
     """The first seconds can be played."""
 
     job_id: str
+    seq: int | None = None
     video_id: str
 
 
@@ -62,6 +70,7 @@ class ErrorEvent(BaseModel):
     """A job failed, and why."""
 
     job_id: str
+    seq: int | None = None
     error: JobError
 
 
@@ -69,4 +78,5 @@ class DoneEvent(BaseModel):
     """The job is final; a stream of one job ends after it."""
 
     job_id: str
+    seq: int | None = None
     status: JobStatus

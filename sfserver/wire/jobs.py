@@ -55,10 +55,11 @@ class RungProgress(BaseModel):
 
 
 class StageRead(BaseModel):
-    """One stage (probe, audio, encode, package) summed over its tasks."""
+    """One stage, summed over its tasks; one that is not `fatal` neither delays nor fails its job."""
 
     name: str
     state: StageState
+    fatal: bool = True
     progress: float = 0.0
     tasks: int = 1
     tasks_done: int = 0
@@ -104,6 +105,7 @@ class JobStatusRead(BaseModel):
     eta_s: float | None = None
     playable_at: datetime | None = None
     error: JobError | None = None
+    waiting: JobError | None = Field(default=None, description="What the server is short of while the job waits.")
 
 
 class JobRead(JobStatusRead):
@@ -136,6 +138,7 @@ class TaskExplain(BaseModel):
     wall_s: float | None = None
     start_frame: int | None = None
     end_frame: int | None = None
+    crf: float | None = Field(default=None, description="Quality of a chunk: 23.5, up to 27 to save room.")
     fingerprint: str | None = None
     error: JobError | None = None
 

@@ -28,6 +28,7 @@ class HealthRead(BaseModel):
     database: PartHealth | None = None
     queue: PartHealth | None = None
     storage: PartHealth | None = None
+    tasks: PartHealth | None = Field(default=None, description="Whether work waits for something the server lacks.")
     sandbox: str | None = Field(default=None, description="Which walls stand round the media processes.")
     workers: list[WorkerHealth] | None = None
     queue_depths: dict[str, int] | None = None

@@ -70,6 +70,7 @@ class VideoRead(BaseModel):
     source: SourceRead | None
     renditions: list[RenditionRead] = Field(default_factory=list)
     watch_url: str
+    poster_url: str | None = Field(default=None, description="A picture of it; `?size=small` for a smaller one.")
 
 
 def remove_controls(text: str, keep: str = "") -> str:

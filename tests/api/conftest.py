@@ -7,29 +7,37 @@ import struct
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Thread
+from typing import Any
 
 import pytest
 import structlog
 import uvicorn
 from httpx import Response
+from sqlalchemy.orm import Session
 
 from sfserver.accounts.service import CredentialKind, ensure_local_user, issue
-from sfserver.app import create_app
 from sfserver.deps import Runtime
-from sfserver.infra.db import Database, db_now
-from sfserver.infra.events import InProcessBus
-from sfserver.infra.queue import Queue
-from sfserver.infra.storage import DirectoryStore
-from sfserver.jobs import service as jobs
+from sfserver.infra.clock import db_now
+from sfserver.infra.db import Database
+from sfserver.infra.events.memory import InProcessBus
+from sfserver.infra.queue.contract import Queue
+from sfserver.infra.storage.directory import DirectoryStore
 from sfserver.media.contract import PackageResult, Rational, RenditionFacts, SoundFacts
-from sfserver.models import Job, User, Video, new_id
+from sfserver.media.encode.poster import POSTER_FILES
+from sfserver.models import JobStage, Task, User, Video, new_id
+from sfserver.roots.api import create_app
+from sfserver.roots.runtime import make_runtime
 from sfserver.settings import Settings
-from sfserver.wire.jobs import JobStatus
+from sfserver.tasks import garbage, lifecycle, pipeline, repository
+from sfserver.tasks.stage import StageContext, video_folder
+from sfserver.videos.assets import NewAsset, replace_assets
+from sfserver.videos.publish import publish
+from sfserver.wire.jobs import StageState
 
 with warnings.catch_warnings():
     # Starlette wants httpx's successor, which nothing else here needs.
@@ -48,6 +56,23 @@ class Made:
     job_id: str
     source: bytes
     files: dict[str, bytes] = field(default_factory=dict)
+    folder: str = ""
+
+
+class CountingDoorbell:
+    """Counts rings; nobody answers them."""
+
+    def __init__(self) -> None:
+        self.rings: Counter[Queue] = Counter()
+
+    def ring(self, queue: Queue) -> None:
+        self.rings[queue] += 1
+
+    def answer(self, on_ring: Callable[[Queue], None]) -> None:
+        raise AssertionError(f"no worker belongs here: {on_ring}")
+
+    def close(self) -> None:
+        pass
 
 
 @dataclass
@@ -63,10 +88,12 @@ class Api:
     def signed_in(self) -> dict[str, str]:
         return bearer(self.token)
 
-    def get(self, path: str, token: str | None = None, **headers: str) -> Response:
+    def get(
+        self, path: str, token: str | None = None, *, params: dict[str, str] | None = None, **headers: str
+    ) -> Response:
         """GET as the local user, or with another token, with headers given as keywords."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return self.client.get(path, headers=bearer(token or self.token) | named)
+        return self.client.get(path, headers=bearer(token or self.token) | named, params=params)
 
     def upload(self, data: bytes = MKV, *, name: str = "clip.mkv", fields: dict[str, str] | None = None) -> Response:
         files = {"file": (name, data, "video/x-matroska")}
@@ -101,29 +128,70 @@ class Api:
             )
             session.add(video)
             session.flush()
-            self._put(video.source_key, source)
-            return Made(video_id, jobs.create_job(session, self.runtime, video, "mp4").id, source)
+            self.put(video.source_key, source)
+            return Made(video_id, pipeline.create_job(session, self.runtime, video, "mp4").id, source)
 
     def publish(self, *, visibility: str = "private", title: str = "A clip", owner: str = "local") -> Made:
         """Return a video whose renditions are random bytes, laid out as the packager would."""
         made = self.new_video(visibility=visibility, title=title, owner=owner)
-        prefix = f"video/{made.video_id}/1/1"
-        objects, files = made_objects(random.Random(made.video_id))
-        for path, data in objects.items():
-            self._put(f"{prefix}/{path}", data)
+        return replace(made, **self.publish_again(made.video_id, made.job_id))
+
+    def publish_again(self, video_id: str, job_id: str) -> dict[str, Any]:
+        """Bring a job to its end, and publish what its packager would have stored; return `files` and `folder`."""
+        objects, files = made_objects(random.Random(job_id))
         package = package_result({path: len(data) for path, data in objects.items()}, files)
         with self.runtime.database.write() as session:
-            job = session.get_one(Job, made.job_id)
-            job.status = JobStatus.PROCESSING
-            jobs.publish_job(session, self.runtime, job, prefix, asdict(package))
-        return Made(made.video_id, made.job_id, made.source, files)
+            job = repository.lock_job(session, job_id)
+            assert job is not None
+            video = session.get_one(Video, video_id)
+            lifecycle.start_job(session, job)
+            tasks = {kind: end_stage(session, job_id, kind) for kind in ("probe", "encode", "audio", "package")}
+            folders = {kind: video_folder(lifecycle.claim_of(task, job, video)) for kind, task in tasks.items()}
+            self.put(f"{folders['probe']}/index.npy", b"index")
+            for path, data in objects.items():
+                self.put(f"{folders['package']}/{path}", data)
+            row = session.get_one(JobStage, (job_id, "package"))
+            context = StageContext(session, self.runtime.settings, self.runtime.stages, job, row, tasks["package"])
+            publish(context, video, folders["package"], package)
+        return {"files": files, "folder": folders["package"]}
+
+    def add_poster(self, made: Made) -> dict[str, bytes]:
+        """Give a video a poster, as its stage would; return the files by name."""
+        files = {name: random.Random(name + made.job_id).randbytes(3000) for name in POSTER_FILES}
+        with self.runtime.database.write() as session:
+            job = repository.lock_job(session, made.job_id)
+            assert job is not None
+            video = session.get_one(Video, made.video_id)
+            claim = lifecycle.claim_of(end_stage(session, made.job_id, "poster"), job, video)
+            assets = [
+                NewAsset(
+                    name=name,
+                    media_type="image/webp" if name.endswith(".webp") else "image/jpeg",
+                    key=f"{video_folder(claim)}/{name}",
+                    size_bytes=len(data),
+                )
+                for name, data in files.items()
+            ]
+            for asset in assets:
+                self.put(asset.key, files[asset.name])
+            replace_assets(session, video, "poster", assets)
+        return files
+
+    def collect_garbage(self) -> int:
+        """Delete what is due, as the sweeper does; return how many keys."""
+        return garbage.collect(self.runtime.database, self.runtime.store)
+
+    def post(self, path: str, token: str | None = None, **body: object) -> Response:
+        """POST as the local user, or with another token; keywords are a JSON body."""
+        sent = {"json": body} if body else {}
+        return self.client.post(path, headers=bearer(token or self.token), **sent)  # type: ignore[arg-type]
 
     def objects(self) -> set[str]:
         """Return the keys of everything stored."""
         root = self.runtime.settings.data_dir / "objects"
         return {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
 
-    def _put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, data: bytes) -> None:
         writer = self.runtime.store.create(key)
         writer.write(data)
         writer.commit()
@@ -131,6 +199,20 @@ class Api:
 
 def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
+
+
+def end_stage(session: Session, job_id: str, kind: str) -> Task:
+    """Bring a stage of one task to its end; return the task."""
+    row = session.get_one(JobStage, (job_id, kind))
+    row.state, row.tasks, row.done, row.units, row.done_units = StageState.DONE, 1, 1, 1, 1
+    row.opened_at = row.started_at = row.finished_at = db_now(session)
+    task = next(iter(repository.tasks_of(session, job_id, kind)), None)
+    if task is None:
+        session.add(task := Task(job_id=job_id, kind=kind, state=StageState.DONE, token=0))
+    task.state, task.token, task.attempts, task.finished_at = StageState.DONE, task.token + 1, 1, db_now(session)
+    task.spec = {}
+    session.flush()
+    return task
 
 
 def made_objects(chance: random.Random) -> tuple[dict[str, bytes], dict[str, bytes]]:
@@ -186,11 +268,6 @@ def plain_log() -> None:
 
 
 @pytest.fixture
-def rings() -> Counter[Queue]:
-    return Counter()
-
-
-@pytest.fixture
 def data_dir(tmp_path: Path) -> Iterator[Path]:
     """Return a directory in memory where there is one: nothing here tests what a power cut leaves."""
     memory = Path("/dev/shm")
@@ -199,25 +276,30 @@ def data_dir(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def runtime(data_dir: Path, empty_database: Path, rings: Counter[Queue]) -> Iterator[Runtime]:
+def runtime(data_dir: Path, empty_database: Path) -> Iterator[Runtime]:
     settings = Settings(data_dir=data_dir)
     shutil.copy(empty_database, data_dir / "streamforge.db")
     database = Database(settings.database_url)
-
-    def ring(queue: Queue, times: int) -> None:
-        rings[queue] += times
-
-    yield Runtime(settings, database, DirectoryStore(data_dir), InProcessBus(), ring, b"0" * 32, "1.2.3")
+    yield make_runtime(
+        settings,
+        database=database,
+        doorbell=CountingDoorbell(),
+        store=DirectoryStore(data_dir),
+        bus=InProcessBus(),
+        signing_key=b"0" * 32,
+        version="1.2.3",
+    )
     database.close()
 
 
 @pytest.fixture
-def api(runtime: Runtime, rings: Counter[Queue]) -> Iterator[Api]:
+def api(runtime: Runtime) -> Iterator[Api]:
     with runtime.database.write() as session:
         token = ensure_local_user(session)
     assert token is not None
+    assert isinstance(runtime.doorbell, CountingDoorbell)
     with TestClient(create_app(runtime), base_url="http://localhost", follow_redirects=False) as client:
-        yield Api(runtime, client, token, rings)
+        yield Api(runtime, client, token, runtime.doorbell.rings)
 
 
 @dataclass

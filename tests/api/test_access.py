@@ -26,6 +26,8 @@ SHARED = {
     ("GET", "/api/videos/{video_id}/dash/manifest.mpd"),
     ("GET", "/api/stream/{video_or_job_id}/{quality}"),
     ("HEAD", "/api/stream/{video_or_job_id}/{quality}"),
+    ("GET", "/api/videos/{video_id}/poster.{suffix}"),
+    ("HEAD", "/api/videos/{video_id}/poster.{suffix}"),
     ("GET", "/m/{token}/{video_id}/{generation}/{path:path}"),
     ("HEAD", "/m/{token}/{video_id}/{generation}/{path:path}"),
 }
@@ -49,6 +51,7 @@ def walk(found: list[BaseRoute]) -> Iterator[BaseRoute]:
 
 def fill(path: str, video_id: str, job_id: str) -> str:
     values = {"video_id": video_id, "job_id": job_id, "video_or_job_id": video_id, "quality": "720p"}
+    values |= {"suffix": "webp", "kind": "poster"}
     values |= {"generation": "1", "path": "hls/master.m3u8", "token": "p-1.99999999999." + "A" * 43}
     return re.sub(r"\{(\w+)(:path)?\}", lambda found: values.get(found[1], "x"), path)
 
@@ -94,6 +97,7 @@ def test_somebody_elses_and_unknown_look_the_same(api: Api) -> None:
 @pytest.mark.parametrize("visibility", ["public", "unlisted"])
 def test_shared_videos_can_be_watched_by_everybody_and_changed_by_nobody_else(api: Api, visibility: str) -> None:
     made, stranger = api.publish(visibility=visibility), api.new_user("stranger")
+    api.add_poster(made)
     for token in (None, stranger):
         for method, path in routes(api):
             if (method, path) in PUBLIC or path.startswith("/m/") or "{" not in path:

@@ -3,7 +3,7 @@
 import pytest
 
 from sfserver.errors import DatabaseUnavailableError, StoreUnavailableError
-from sfserver.infra.db import db_now
+from sfserver.infra.clock import db_now
 from sfserver.models import WorkerNode
 from tests.api.conftest import Api, LiveServer
 
@@ -120,7 +120,7 @@ def test_a_bug_is_a_problem_document_too(api: Api, live: LiveServer, monkeypatch
     def fail(*_: object) -> None:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr("sfserver.jobs.reading.list_jobs", fail)
+    monkeypatch.setattr("sfserver.jobs.reading.JobReader.page", fail)
     status, received = ask(live, "/api/jobs")
     assert status == 500
     assert b"internal_error" in received
@@ -162,7 +162,7 @@ def test_everybody_hears_how_the_server_is_and_users_hear_why(api: Api) -> None:
     assert user["status"] == "ok"
     assert (user["database"]["ok"], user["queue"]["ok"], user["storage"]["ok"]) == (True, True, True)
     assert user["workers"][0]["id"] == "w1"
-    assert user["queue_depths"] == {"io": 1, "encode": 0}
+    assert user["queue_depths"] == {"io": 1, "encode": 0, "audio": 0, "insight": 0}
     assert user["oldest_waiting_s"] >= 0
 
 

@@ -93,6 +93,23 @@ def test_a_token_opens_one_generation_of_one_video(api: Api) -> None:
     assert api.client.get(url.replace("/1/hls", "/01/hls")).status_code == 404
 
 
+def test_who_watches_a_generation_that_is_replaced_watches_it_to_its_end(api: Api) -> None:
+    made = api.publish(visibility="public")
+    links = api.get(f"/api/videos/{made.video_id}/links").json()
+    urls = [links["hls"], *(file["url"] for file in links["files"])]
+    before = {url: api.client.get(url).content for url in urls}
+    job_id = api.post(f"/api/videos/{made.video_id}/reprocess").json()["job_id"]
+    api.publish_again(made.video_id, job_id)
+    assert {url: api.client.get(url).content for url in urls} == before
+    fresh = api.get(f"/api/videos/{made.video_id}/links").json()["hls"]
+    assert "/2/hls/" in fresh
+    api.client.patch(f"/api/videos/{made.video_id}", json={"visibility": "private"}, headers=api.signed_in)
+    everybodys = [url for url in urls if "/m/p-" in url]
+    assert {api.client.get(url).status_code for url in everybodys} <= {404}
+    api.client.delete(f"/api/videos/{made.video_id}", headers=api.signed_in)
+    assert {api.client.get(url).status_code for url in [*urls, fresh]} == {404}
+
+
 def test_a_token_is_read_back() -> None:
     grant = Grant.of_credential(VIDEO)
     token = sign(KEY, grant, 2000, VIDEO, 3)

@@ -136,7 +136,7 @@ def test_a_download_is_named_after_the_title(api: Api, title: str, plain: str, e
 
 def test_an_object_that_has_gone_is_404(api: Api) -> None:
     made = api.publish()
-    api.runtime.store.delete(f"video/{made.video_id}/1/1/v/720p.mp4")
+    api.runtime.store.delete(f"{made.folder}/v/720p.mp4")
     assert api.get(f"/api/stream/{made.video_id}/720p", range="bytes=800-").status_code == 404
 
 

@@ -6,7 +6,7 @@ import random
 import pytest
 from sqlalchemy import func, select
 
-from sfserver.infra.queue import Queue
+from sfserver.infra.queue.contract import Queue
 from sfserver.models import Job, Upload, Video
 from tests.api.conftest import MKV, Api, bearer
 
@@ -212,4 +212,5 @@ def test_an_unfinished_upload_is_swept_away(api: Api) -> None:
     sweep_expired(api.runtime)
     assert rows(api) == (1, 0, 0)
     sweep_expired(api.runtime, all_unfinished=True)
+    assert api.collect_garbage() == 1
     assert leftovers(api) == NOTHING

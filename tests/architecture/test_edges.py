@@ -2,20 +2,20 @@
 
 import ast
 
-from tests.architecture.source import Module, dotted, parse, violations
+from tests.architecture.source import ROOT, Module, dotted, parse, violations
 
 CATCH_ALL = {
-    "sfserver/app.py": "a request",
-    "sfserver/jobs/actors.py": "a task",
-    "sfserver/worker.py": "a beat or a sweep",
+    "sfserver/infra/effects.py": "what follows a commit",
+    "sfserver/infra/outbox.py": "one bell or event",
+    "sfserver/tasks/attempt.py": "an attempt",
+    "sfserver/tasks/runner.py": "a beat or a sweep",
+    "sfserver/tasks/slots.py": "a slot",
     "sfserver/media/sandbox/child.py": "a media process",
     "sfctl/main.py": "a command",
 }
 READ_ENVIRONMENT = {
     "sfserver/__main__.py": "composition root",
-    "sfserver/up.py": "composition root",
-    "sfserver/worker.py": "composition root",
-    "sfserver/media/sandbox/child.py": "wipes it: it may hold secrets",
+    "sfserver/media/sandbox/process.py": "keeps it from the children: it may hold secrets",
     "sfctl/context.py": "the client's injectable environment",
 }
 
@@ -53,6 +53,10 @@ def environment_reads(module: Module) -> list[str]:
 
 def test_only_edges_catch_everything() -> None:
     assert violations(careless_handlers) + violations(careless_suppressions) == []
+
+
+def test_what_is_allowed_exists() -> None:
+    assert {name for name in {**CATCH_ALL, **READ_ENVIRONMENT} if not (ROOT / name).exists()} == set()
 
 
 def test_only_composition_roots_read_the_environment() -> None:

@@ -22,6 +22,7 @@ from sfserver.wire.jobs import (
     JobStatus,
     RungExplain,
     RungProgress,
+    StageRead,
     StageState,
     TaskExplain,
     UploadAccepted,
@@ -44,8 +45,20 @@ def make_job(job_id: str, video_id: str, title: str, status: JobStatus = JobStat
         watch=f"/watch/{video_id}",
     )
     progress = 1.0 if status is JobStatus.READY else 0.25
+    state = StageState.DONE if status is JobStatus.READY else StageState.RUNNING
+    stages = [
+        StageRead(name="encode", state=state, progress=progress, tasks=4, tasks_done=int(4 * progress)),
+        StageRead(name="poster", state=StageState.WAITING, fatal=False),
+    ]
     return JobRead(
-        id=job_id, video_id=video_id, status=status, progress=progress, title=title, created_at=NOW, links=links
+        id=job_id,
+        video_id=video_id,
+        status=status,
+        progress=progress,
+        title=title,
+        created_at=NOW,
+        links=links,
+        stages=stages,
     )
 
 
@@ -82,6 +95,7 @@ def make_video(video_id: str, job_id: str, title: str, status: JobStatus = JobSt
         source=SourceRead(file_name="film.mov", size_bytes=123_456, sha256="ab" * 32, video_codec="h264"),
         renditions=renditions if status is JobStatus.READY else [],
         watch_url=f"/watch/{video_id}",
+        poster_url=f"/api/videos/{video_id}/poster.webp" if status is JobStatus.READY else None,
     )
 
 
@@ -102,6 +116,9 @@ class FakeServer:
         self.cut_after: list[int] = []
         self.event_scripts: list[Callable[[JobRead, str], Iterator[bytes]]] = []
         self.page_size = 100
+        self.sandbox = "all"
+        self.storage = PartHealth(ok=True)
+        self.poster = b"RIFF....WEBP" + bytes(range(100))
 
     def add(self, title: str, status: JobStatus = JobStatus.READY) -> VideoRead:
         number = len(self.videos) + 1
@@ -122,12 +139,12 @@ def events_of(job: JobRead, _last_id: str) -> Iterator[bytes]:
     """The events of a job that is made in two steps and then ends as it stands."""
     start = job.model_copy(update={"status": JobStatus.PROCESSING, "progress": 0.1})
     yield sse("snapshot", SnapshotEvent(jobs=[start]), "1")
-    yield sse("stage", StageEvent(job_id=job.id, stage="encode", state=StageState.RUNNING), "2")
+    yield sse("stage", StageEvent(job_id=job.id, seq=2, stage="encode", state=StageState.RUNNING), "2")
     for progress in (0.42, 0.84):
         rungs = {name: RungProgress(progress=progress, fps=88.2) for name in ("1080p", "720p", "360p")}
         event = ProgressEvent(job_id=job.id, progress=progress, stage="encode", rungs=rungs, eta_s=12, speed=1.8)
         yield sse("progress", event)
-    yield sse("done", DoneEvent(job_id=job.id, status=job.status), "3")
+    yield sse("done", DoneEvent(job_id=job.id, seq=3, status=job.status), "3")
 
 
 def sse(kind: str, event: BaseModel, event_id: str | None = None) -> bytes:
@@ -138,6 +155,10 @@ def sse(kind: str, event: BaseModel, event_id: str | None = None) -> bytes:
 def _json(status: int, model: BaseModel) -> Answer:
     kind = "application/problem+json" if status >= 400 else "application/json"
     return status, {"Content-Type": kind}, model.model_dump_json(by_alias=True).encode()
+
+
+def _refusal(status: int, code: str, title: str) -> Answer:
+    return _json(status, Problem(title=title, status=status, detail=title, code=code, request_id="req-1"))
 
 
 def _page(server: FakeServer, query: dict[str, str], items: list[VideoRead] | list[JobRead]) -> Answer:
@@ -186,7 +207,8 @@ class Handler(BaseHTTPRequestHandler):
         fake = self.fake
         if call == "GET /api/health":
             part = PartHealth(ok=True)
-            health = HealthRead(status="ok", version="0.1.0", database=part, queue=part, storage=part, sandbox="all")
+            health = HealthRead(status="ok", version="0.1.0", database=part, queue=part, storage=fake.storage)
+            health.sandbox = fake.sandbox
             return _json(200, health)
         if call == "GET /api/users/me":
             return 200, {}, b'{"id": "u1", "name": "local", "is_admin": true}'
@@ -206,18 +228,47 @@ class Handler(BaseHTTPRequestHandler):
         found = known.get(key)
         if found is None:
             code = "video_not_found" if noun == "videos" else "job_not_found"
-            title = f"No such {noun[:-1]}"
-            return _json(404, Problem(title=title, status=404, detail=title, code=code, request_id="req-1"))
+            return _refusal(404, code, f"No such {noun[:-1]}")
         if method == "DELETE":
             return 204, {}, b""
-        if rest == "links":
-            files = [
-                FileLink(quality=r.quality, format="mp4", url=f"/m/sig/{key}/{r.quality}.mp4") for r in found.renditions
-            ]
-            return _json(200, VideoLinks(hls=f"/m/sig/{key}/hls/master.m3u8", files=files, expires_at=NOW))
-        if rest == "explain":
-            return _json(200, make_explain(key))
-        return _json(200, found)
+        if method == "POST":
+            wanted = call.split("/", 4)[4]
+            is_job = isinstance(found, JobRead)
+            return self._act_on_job(found, wanted) if is_job else self._act_on_video(found, wanted)
+        return self._read_one(found, rest)
+
+    def _read_one(self, found: VideoRead | JobRead, rest: str) -> Answer:
+        if rest == "links" and isinstance(found, VideoRead):
+            base = f"/m/sig/{found.id}"
+            files = [FileLink(quality=r.quality, format="mp4", url=f"{base}/{r.quality}.mp4") for r in found.renditions]
+            return _json(200, VideoLinks(hls=f"{base}/hls/master.m3u8", files=files, expires_at=NOW))
+        if rest.startswith("poster."):
+            return self._poster(found)
+        return _json(200, make_explain(found.id) if rest == "explain" else found)
+
+    def _act_on_job(self, job: JobRead, call: str) -> Answer:
+        if call == "cancel" and not job.status.is_final:
+            job.status = JobStatus.CANCELLED
+            return 204, {}, b""
+        if call == "retry" and job.status in {JobStatus.FAILED, JobStatus.CANCELLED}:
+            job.status = JobStatus.QUEUED
+            return _json(202, job)
+        code = "job_finished" if call == "cancel" else "conflict"
+        return _refusal(409, code, "The job is not one to do that with")
+
+    def _act_on_video(self, video: VideoRead, call: str) -> Answer:
+        job = self.fake.jobs[video.job_id or ""]
+        if call in {"reprocess", "stages/poster/redo"} and job.status.is_final:
+            status = JobStatus.QUEUED if call == "reprocess" else job.status
+            return _json(202, UploadAccepted(job_id=job.id, video_id=job.video_id, status=status, links=job.links))
+        if call == "reprocess" or re.fullmatch(r"stages/(probe|encode|audio|package|poster)/redo", call):
+            return _refusal(409, "conflict", "Not now, or not by itself")
+        return _refusal(404, "unknown_stage", "There is none")
+
+    def _poster(self, video: VideoRead | JobRead) -> Answer:
+        if not isinstance(video, VideoRead) or video.poster_url is None:
+            return _refusal(404, "unknown_rendition", "No such rendition")
+        return 200, {"Content-Type": "image/webp"}, self.fake.poster
 
     def _upload(self, body: bytes) -> Answer:
         fields = dict(re.findall(rb'name="(\w+)"\r\n\r\n([^\r]*)\r\n', body))
@@ -283,7 +334,20 @@ def make_explain(job_id: str) -> JobExplain:
         options={"crf": "23", "preset": "veryfast"},
         reason="fits the box",
     )
-    task = TaskExplain(kind="encode", index=0, state=StageState.DONE, worker="w1", attempts=2, wall_s=3.5, cpu_s=6.5)
+    task = TaskExplain(
+        kind="encode",
+        index=0,
+        state=StageState.DONE,
+        worker="w1",
+        attempts=3,
+        crashes=1,
+        losses=1,
+        wall_s=3.5,
+        cpu_s=6.5,
+        start_frame=0,
+        end_frame=60,
+        crf=24.5,
+    )
     return JobExplain(job_id=job_id, rungs=[rung], reasons=["never upscaled"], tasks=[task])
 
 

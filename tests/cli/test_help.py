@@ -85,7 +85,8 @@ def test_example(
     monkeypatch.setattr("webbrowser.open", lambda _url: True)
     stub_life(4.0 if "demo" in example or "--detach" in example else 0.5)
     title = "a film"
-    server.add(title, JobStatus.PROCESSING if "cancel" in example else JobStatus.READY)
+    states = {"cancel": JobStatus.PROCESSING, "retry": JobStatus.FAILED}
+    server.add(title, next((state for word, state in states.items() if word in example), JobStatus.READY))
     inner = re.search(r"\$\((sfctl [^)]*)\)", example)
     words = shlex.split((inner[1] if inner else example).split(" > ")[0])
     assert words[0] == "sfctl"

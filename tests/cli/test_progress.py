@@ -41,6 +41,26 @@ def test_one_job_shows_its_qualities_biggest_first() -> None:
     assert lines[1].endswith("88.2 fps")
 
 
+def test_a_job_that_waits_says_so_on_a_line_of_its_own() -> None:
+    row = encoding_row()
+    row.waiting = "storage full: this step may need 211 MiB, 12 MiB are free"
+    lines = draw_board([row], (80, 24), BLOCKS)
+    assert lines[0].split() == ["film.mp4", "waiting", "[XXXXXXXX░░░░░░░░░░░░]", "42%"]
+    assert lines[1] == "  waiting: storage full: this step may need 211 MiB, 12 MiB are free"
+    assert len(lines) == 5
+    row.state = "ready"
+    assert "waiting" not in "".join(draw_board([row], (80, 24), BLOCKS))
+
+
+def test_what_several_jobs_wait_for_is_told_while_there_is_room() -> None:
+    rows = [encoding_row(f"clip {number}") for number in range(3)]
+    for row in rows:
+        row.waiting = "storage full: 12 MiB are free"
+    assert sum("12 MiB" in line for line in draw_board(rows, (80, 24), BLOCKS)) == 3
+    crowded = draw_board(rows, (80, 8), BLOCKS)
+    assert (len(crowded), sum(" waiting " in line for line in crowded)) == (4, 3)
+
+
 def test_many_jobs_are_summed_up() -> None:
     rows = [encoding_row(f"clip {number}") for number in range(3)]
     rows += [JobRow(f"clip {number}") for number in range(3, 30)]

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from sfctl.embedded import ServerOptions, find_running
+from sfctl.preflight import Check
+from sfserver.wire.system import PartHealth
 from tests.cli.conftest import Cli
 from tests.cli.fake_server import TOKEN, FakeServer
 
@@ -116,7 +118,7 @@ def test_the_command_line_of_the_server(tmp_path: Path) -> None:
 def test_doctor_names_the_broken_hop(
     bare: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, server: FakeServer
 ) -> None:
-    monkeypatch.setattr("sfctl.commands.doctor.check_media", list)
+    monkeypatch.setattr("sfctl.commands.doctor.check_server_program", lambda _data_dir: [])
     monkeypatch.setattr("sfctl.preflight._bind", lambda _host, _port: None)
     monkeypatch.setattr("sfctl.preflight.MIN_FREE_BYTES", 1 << 60)
     ran = bare("doctor", **here(tmp_path))
@@ -137,9 +139,56 @@ def test_doctor_asks_the_server_in_use(cli: Cli, server: FakeServer) -> None:
     assert (away.code, away.out) == (1, "server\n")
 
 
-def test_doctor_asks_the_libraries() -> None:
-    from sfctl.commands.doctor import check_media
+def test_doctor_asks_the_servers_program(tmp_path: Path) -> None:
+    from sfctl.commands.doctor import check_server_program
 
-    media, sandbox = check_media()
+    media, sandbox, database = check_server_program(tmp_path)
     assert media.ok, media.detail
     assert sandbox.is_optional
+    assert (database.ok, list(tmp_path.iterdir())) == (True, [])
+
+
+@pytest.mark.parametrize("content", [b"not a database" * 1000, None])
+def test_doctor_finds_what_ails_a_database_without_a_server(
+    bare: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes | None
+) -> None:
+    monkeypatch.setattr("sfctl.preflight._bind", lambda _host, _port: None)
+    if content is None:
+        (tmp_path / "objects" / "source").mkdir(parents=True)
+        (tmp_path / "objects" / "source" / "x").write_bytes(b"bytes")
+    else:
+        (tmp_path / "streamforge.db").write_bytes(content)
+    ran = bare("doctor", **here(tmp_path))
+    assert ran.code == 1
+    assert f"FAIL  database: database {'damaged' if content else 'missing'}: " in ran.out
+    assert "      fix: " in ran.out.partition("FAIL  database")[2].splitlines()[1]
+    assert "broken: database" in ran.err
+
+
+def test_doctor_asks_the_running_server_for_its_walls_and_its_database(
+    bare: Cli, stub_life: Life, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """S7: what doctor's own process could do says nothing about the server's."""
+    asked = [Check("sandbox", True, "doctor's own"), Check("database", False, "doctor's own")]
+    monkeypatch.setattr("sfctl.commands.doctor.check_server_program", lambda _data_dir: asked)
+    place = here(tmp_path)
+    assert bare("up", "--detach", "--port", "0", **place).code == 0
+    checks = {check["name"]: check for check in json.loads(bare("doctor", "--json", **place).out)}
+    assert bare("down", **place).code == 0
+    assert (checks["sandbox"]["ok"], checks["sandbox"]["detail"]) == (True, "all")
+    assert (checks["database"]["ok"], checks["database"]["detail"]) == (True, "answers")
+
+
+def test_doctor_tells_what_the_server_is_short_of(cli: Cli, server: FakeServer) -> None:
+    server.storage = PartHealth(ok=False, detail="12 MiB are free")
+    ran = cli("doctor")
+    assert ran.code == 1
+    assert "FAIL  storage: 12 MiB are free\n      fix: " in ran.out
+    assert ran.err == "broken: storage\n"
+
+
+def test_doctor_warns_of_walls_that_the_server_lacks(cli: Cli, server: FakeServer) -> None:
+    server.sandbox = "rlimits, no Landlock, seccomp"
+    ran = cli("doctor")
+    assert ran.code == 0
+    assert "warn  sandbox: rlimits, no Landlock, seccomp\n      fix: " in ran.out

@@ -1,6 +1,6 @@
 import json
 
-from sfserver.wire.jobs import JobStatus
+from sfserver.wire.jobs import JobError, JobStatus, StageState
 from tests.cli.conftest import Cli
 from tests.cli.fake_server import FakeServer
 
@@ -23,6 +23,20 @@ def test_ls_on_a_terminal_is_fitted(cli: Cli, server: FakeServer) -> None:
     assert max(map(len, lines)) <= 100
     assert "0192f3a1-7c2b" in lines[1]
     assert lines[1].rstrip().endswith("…")
+
+
+def test_info_tells_of_the_poster_and_of_every_stage(cli: Cli, server: FakeServer) -> None:
+    video = server.add("a film")
+    job = server.jobs[video.job_id or ""]
+    job.stages[1].state = StageState.FAILED
+    job.stages[1].error = JobError(code="source_missing", detail="the index is not there", hint="sfctl reprocess")
+    facts = dict(line.split("\t") for line in cli("info", video.id).out.splitlines())
+    assert facts["poster"] == f"{server.url}/api/videos/{video.id}/poster.webp"
+    assert facts["  encode"] == "done"
+    assert facts["  poster"] == "failed: source missing: the index is not there (sfctl reprocess)"
+    shown = cli("info", video.id, stdout_tty=True, width=80, variables={"NO_COLOR": "1"})
+    assert max(len(line) for line in shown.out.splitlines()) <= 120
+    assert json.loads(cli("info", video.id, "--json").out) == video.model_dump(mode="json")
 
 
 def test_ls_walks_the_pages(cli: Cli, server: FakeServer) -> None:

@@ -1,8 +1,8 @@
 import json
 from collections.abc import Iterator
 
-from sfserver.wire.events import DoneEvent, SnapshotEvent
-from sfserver.wire.jobs import JobRead, JobStatus
+from sfserver.wire.events import DoneEvent, ProgressEvent, SnapshotEvent, StateEvent
+from sfserver.wire.jobs import JobError, JobRead, JobStatus
 from tests.cli.conftest import Cli
 from tests.cli.fake_server import FakeServer, pause, sse
 
@@ -27,6 +27,58 @@ def test_watch_reconnects_with_the_last_event_id(cli: Cli, server: FakeServer) -
     ran = cli("watch", str(job_id), "--exit-status")
     assert ran.code == 0
     assert "reconnecting" in ran.err
+
+
+def test_an_event_that_is_sent_again_is_heard_once(cli: Cli, server: FakeServer) -> None:
+    asked: list[str] = []
+
+    def breaks_off(job: JobRead, last_id: str) -> Iterator[bytes]:
+        asked.append(last_id)
+        yield sse("snapshot", SnapshotEvent(jobs=[job.model_copy(update={"status": JobStatus.QUEUED})]), "1")
+        yield sse("state", StateEvent(job_id=job.id, seq=2, status=JobStatus.PROCESSING), "2")
+
+    def breaks_off_before_its_replay(job: JobRead, last_id: str) -> Iterator[bytes]:
+        asked.append(last_id)
+        yield sse("snapshot", SnapshotEvent(jobs=[job.model_copy(update={"status": JobStatus.PROCESSING})]))
+
+    def replays(job: JobRead, last_id: str) -> Iterator[bytes]:
+        asked.append(last_id)
+        yield sse("state", StateEvent(job_id=job.id, seq=2, status=JobStatus.PROCESSING), "2")
+        yield sse("state", StateEvent(job_id=job.id, seq=3, status=job.status), "3")
+        yield sse("done", DoneEvent(job_id=job.id, seq=3, status=job.status), "3")
+
+    server.event_scripts = [breaks_off, breaks_off_before_its_replay, replays]
+    ran = cli("watch", str(server.add("a film").job_id), "--json")
+    heard = [json.loads(line) for line in ran.out.splitlines()]
+    assert [(event["event"], event.get("seq")) for event in heard] == [
+        ("snapshot", None),
+        ("state", 2),
+        ("snapshot", None),
+        ("state", 3),
+        ("done", 3),
+    ]
+    assert asked == ["", "2", "2"]
+
+
+def test_a_job_that_waits_says_for_what(cli: Cli, server: FakeServer) -> None:
+    short = JobError(code="storage_full", detail="12 MiB are free", hint="make room")
+
+    def waits(job: JobRead, last_id: str) -> Iterator[bytes]:
+        working = job.model_copy(update={"status": JobStatus.PROCESSING, "progress": 0.5})
+        yield sse("snapshot", SnapshotEvent(jobs=[working.model_copy(update={"waiting": short})]), "1")
+        yield sse("progress", ProgressEvent(job_id=job.id, progress=0.6, stage="encode"))
+        yield sse("progress", ProgressEvent(job_id=job.id, progress=0.6, stage="encode", waiting=short))
+        yield sse("done", DoneEvent(job_id=job.id, seq=2, status=job.status), "2")
+
+    server.event_scripts = [waits]
+    ran = cli("watch", str(server.add("a film").job_id))
+    assert ran.code == 0
+    assert ran.err.splitlines() == [
+        "a film: processing 50%  waiting: storage full: 12 MiB are free",
+        "a film: processing encode 60%",
+        "a film: processing encode 60%  waiting: storage full: 12 MiB are free",
+        "a film: ready 100%",
+    ]
 
 
 def test_exit_status_of_a_failed_job(cli: Cli, server: FakeServer) -> None:

@@ -1,23 +1,30 @@
-"""The database seam: units of work, callbacks after commit, the shared clock, two writers."""
+"""The database seam: units of work, effects after commit, writers that queue and readers that do not."""
 
-from datetime import UTC, datetime, timedelta
+import sqlite3
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Thread
+from threading import Semaphore, Thread
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import Connection, event, select, text
+from sqlalchemy.exc import OperationalError
+from structlog.testing import capture_logs
 
 from sfserver.errors import DatabaseUnavailableError
-from sfserver.infra.db import Database, db_now, on_commit
+from sfserver.infra.clock import db_now
+from sfserver.infra.db import Database, after_commit
+from sfserver.infra.effects import Effect, Publish, Ring
 from sfserver.infra.schema import upgrade_schema
-from sfserver.models import Base, User
+from sfserver.models import User
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Database:
+def database(tmp_path: Path) -> Iterator[Database]:
     database = Database(f"sqlite:///{tmp_path / 'test.db'}", busy_timeout_s=5)
     upgrade_schema(database)
-    return database
+    yield database
+    database.close()
 
 
 def add_user(database: Database, name: str) -> None:
@@ -25,23 +32,88 @@ def add_user(database: Database, name: str) -> None:
         session.add(User(name=name, created_at=db_now(session)))
 
 
-def test_an_error_rolls_back_and_drops_the_callbacks(database: Database) -> None:
-    called: list[str] = []
+class Sink:
+    """Keeps what is delivered."""
 
+    def __init__(self) -> None:
+        self.delivered: list[Effect] = []
+
+    def deliver(self, effects: Sequence[Effect]) -> None:
+        self.delivered += effects
+
+
+@pytest.fixture
+def sink(database: Database) -> Sink:
+    database.effects = Sink()
+    return database.effects
+
+
+def test_effects_follow_the_commit_in_their_order(database: Database, sink: Sink) -> None:
+    effects = [Ring("io"), Publish("jobs", {"id": "1"}), Ring("encode")]
+    with database.write() as session:
+        for effect in effects:
+            after_commit(session, effect)
+        assert sink.delivered == []
+    assert sink.delivered == effects
+
+
+def test_an_error_rolls_back_and_drops_the_effects(database: Database, sink: Sink) -> None:
     def fail() -> None:
         with database.write() as session:
             session.add(User(name="lost", created_at=db_now(session)))
-            on_commit(session, lambda: called.append("lost"))
+            after_commit(session, Ring("io"))
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         fail()
-    with database.write() as session:
-        on_commit(session, lambda: called.append("kept"))
-        assert called == []
-    assert called == ["kept"]
     with database.read() as session:
         assert session.scalars(select(User)).all() == []
+    assert sink.delivered == []
+
+
+def test_a_rollback_in_the_middle_drops_what_it_undoes(database: Database, sink: Sink) -> None:
+    with database.write() as session:
+        after_commit(session, Ring("io"))
+        session.execute(text("SELECT 1"))
+        session.rollback()
+        after_commit(session, Ring("encode"))
+    assert sink.delivered == [Ring("encode")]
+
+
+def ring_in_a_transaction(database: Database) -> None:
+    with database.write() as session:
+        session.execute(text("SELECT 1"))
+        after_commit(session, Ring("io"))
+
+
+def test_a_commit_that_fails_drops_the_effects(database: Database, sink: Sink) -> None:
+    @event.listens_for(database.engine, "commit")
+    def fail(_connection: Connection) -> None:
+        raise sqlite3.OperationalError("lost")
+
+    with pytest.raises(sqlite3.OperationalError):
+        ring_in_a_transaction(database)
+    assert sink.delivered == []
+
+
+def test_what_a_sink_raises_reaches_nobody_whose_work_is_committed(database: Database) -> None:
+    class Broken(Sink):
+        def deliver(self, effects: Sequence[Effect]) -> None:
+            raise OperationalError("PUBLISH", None, OSError("the broker is gone"))
+
+    database.effects = Broken()
+    with capture_logs() as logs, database.write() as session:
+        session.add(User(name="kept", created_at=db_now(session)))
+        after_commit(session, Ring("io"))
+    with database.read() as session:
+        assert [user.name for user in session.scalars(select(User))] == ["kept"]
+    assert [(line["event"], line["effects"]) for line in logs] == [("effects.lost", 1)]
+
+
+def test_without_a_sink_effects_are_dropped(database: Database) -> None:
+    with database.write() as session:
+        after_commit(session, Ring("io"))
+    assert "effects" not in session.info
 
 
 def test_writers_wait_for_each_other_and_lose_nothing(database: Database) -> None:
@@ -76,31 +148,38 @@ def test_the_disk_is_synced_at_every_commit(database: Database) -> None:
         assert session.execute(text("PRAGMA synchronous")).scalar_one() == 2
 
 
-def test_the_clock_is_utc_and_can_be_shifted_in_tests(database: Database, tmp_path: Path) -> None:
-    with database.read() as session:
-        assert abs(db_now(session) - datetime.now(UTC)) < timedelta(seconds=5)
-    ahead = Database(f"sqlite:///{tmp_path / 'test.db'}", clock_offset=timedelta(hours=25))
-    with ahead.read() as session:
-        assert db_now(session) - datetime.now(UTC) > timedelta(hours=24)
+def test_readers_never_wait_for_blocked_writers(database: Database) -> None:
+    """Twenty writers wait behind one that holds the write lock; fifty reads end while it is held."""
+    started = Semaphore(0)
+
+    def write(number: int) -> None:
+        started.release()
+        add_user(database, f"w{number}")
+
+    def read(_number: int) -> int:
+        with database.read() as session:
+            return len(session.scalars(select(User)).all())
+
+    with ThreadPoolExecutor(20) as writers, ThreadPoolExecutor(50) as readers:
+        with database.write() as session:
+            session.add(User(name="holder", created_at=db_now(session)))
+            session.flush()
+            written = [writers.submit(write, number) for number in range(20)]
+            for _ in range(20):
+                assert started.acquire(timeout=10)
+            assert list(readers.map(read, range(50), timeout=10)) == [0] * 50
+            assert not any(future.done() for future in written)
+        for future in written:
+            future.result(timeout=10)
+    assert read(0) == 21
 
 
-def test_a_database_that_cannot_be_opened_is_an_outage(tmp_path: Path) -> None:
-    with pytest.raises(DatabaseUnavailableError):
-        Database(f"sqlite:///{tmp_path / 'no' / 'such' / 'folder.db'}").ping()
-
-
-def test_the_migrations_make_exactly_what_the_models_say(database: Database) -> None:
-    from alembic.autogenerate import compare_metadata
-    from alembic.migration import MigrationContext
-
-    with database.engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
-        assert compare_metadata(context, Base.metadata) == []
-
-
-def test_the_newest_migration_is_the_one_a_start_looks_for() -> None:
-    from alembic.script import ScriptDirectory
-
-    from sfserver.infra.schema import HEAD, alembic_config
-
-    assert ScriptDirectory.from_config(alembic_config()).get_heads() == [HEAD]
+def test_a_writer_that_waits_too_long_met_an_outage(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'test.db'}", busy_timeout_s=0.1)
+    with ThreadPoolExecutor(1) as other, database.write() as session:
+        session.execute(text("SELECT 1"))
+        waiting = other.submit(ring_in_a_transaction, database)
+        with pytest.raises(DatabaseUnavailableError, match="in use"):
+            waiting.result(timeout=10)
+    ring_in_a_transaction(database)
+    database.close()

@@ -43,11 +43,14 @@ class EmbeddedServer:
             self.close()
             raise
 
+    def command(self) -> list[str]:
+        """Return what is started."""
+        return [sys.executable, "-m", "sfserver", "up", "--data-dir", str(self.data_dir), "--port", "0"]
+
     def _start(self) -> "EmbeddedServer":
-        command = [sys.executable, "-m", "sfserver", "up", "--data-dir", str(self.data_dir), "--port", "0"]
         self.data_dir.mkdir(parents=True, exist_ok=True)
         with (self.data_dir / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(command, env=self._environment, stderr=log, stdout=log)
+            self._process = subprocess.Popen(self.command(), env=self._environment, stderr=log, stdout=log)
         self._wait_until_healthy()
         return self
 

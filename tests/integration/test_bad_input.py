@@ -99,7 +99,7 @@ def test_too_many_pixels_names_limit_and_value(small_server: EmbeddedServer, tmp
     clip = Clip(frames=3, size=(640, 360), codec="libx264")
     job = small_server.wait(small_server.upload(make_clip(tmp_path / "big.mp4", clip))["job_id"])
     assert (job["status"], job["error"]["code"]) == ("failed", "limit_pixels")
-    assert "100000" in job["error"]["detail"]
+    assert "100,000" in job["error"]["detail"]
     assert "230400" in job["error"]["detail"]
 
 

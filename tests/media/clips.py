@@ -2,7 +2,7 @@
 
 import itertools
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 
 from sfserver.media.contract import AudioResult, ChunkResult, EncodePlan, MediaLimits, ProbeResult, TrackPart
 from sfserver.media.encode.audio import encode_audio
+from sfserver.media.encode.budget import Spent, chunk_crf
 from sfserver.media.encode.plan import probe
 from sfserver.media.encode.video import encode_chunk
 from sfserver.media.mp4.fragments import read_fragment
 
 BITS = 10
 Picture = NDArray[np.uint8]
+Draw = Callable[[int], Picture]
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,9 @@ def read_number(luma: Picture) -> int:
     return sum(1 << bit for bit, on in enumerate(bits) if on)
 
 
-def make_clip(path: Path, clip: Clip, *, format: str | None = None) -> Path:  # noqa: A002
-    """Write the clip to `path`."""
+def make_clip(path: Path, clip: Clip, *, format: str | None = None, draw_luma: Draw | None = None) -> Path:  # noqa: A002
+    """Write the clip to `path`; `draw_luma` draws its frames, else each shows its number."""
+    draw_luma = draw_luma or (lambda number: draw(number, clip.size))
     options = {"fflags": "+bitexact", **clip.muxer}
     with av.open(str(path), "w", format=format, options=options) as out:
         video = out.add_stream(clip.codec, rate=clip.fps, options=clip.options)
@@ -77,7 +80,7 @@ def make_clip(path: Path, clip: Clip, *, format: str | None = None) -> Path:  # 
         sound = out.add_stream(clip.audio, 48_000, options=experimental, layout="stereo") if clip.audio else None
         times = clip.times if clip.times is not None else range(clip.frames)
         for number, time in enumerate(times):
-            frame = VideoFrame.from_ndarray(draw(number, clip.size), "gray").reformat(format=clip.pix_fmt)
+            frame = VideoFrame.from_ndarray(draw_luma(number), "gray").reformat(format=clip.pix_fmt)
             frame.pts, frame.time_base = time, 1 / clip.fps
             out.mux(video.encode(frame))
         out.mux(video.encode(None))
@@ -122,11 +125,17 @@ class Encoded:
 
 
 def run_stages(source: Path, workdir: Path, limits: MediaLimits | None = None) -> Encoded:
-    """Probe and encode, as the pipeline does."""
+    """Probe and encode, as the pipeline does: each chunk is claimed once the ones before it are recorded."""
     workdir.mkdir()
     probed = probe(source, workdir, limits or MediaLimits(), ignore)
-    index = workdir / probed.index_file
-    chunks = [encode_chunk(source, index, probed.plan, c, workdir, report=ignore) for c in probed.plan.chunks]
+    plan, index = probed.plan, workdir / probed.index_file
+    chunks: list[ChunkResult] = []
+    spent: list[Spent] = []
+    for chunk in plan.chunks:
+        crf = chunk_crf(plan.budget, spent)
+        chunks.append(encode_chunk(source, index, plan, chunk, workdir, report=ignore, crf=crf))
+        made = sum(part.size_bytes for part in chunks[-1].parts.values())
+        spent.append(Spent(made, chunk.source_bytes, crf))
     parts: list[TrackPart] = []
     sound = encode_audio(source, probed.plan, workdir, ignore, parts.append) if probed.plan.audio else None
     return Encoded(probed, chunks, sound, parts, workdir)

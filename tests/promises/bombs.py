@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+import av
+
 from tests.media.clips import Clip, box, make_clip
 from tests.promises.hostile_containers import text_avi
 
@@ -107,20 +109,40 @@ def _empty_chunks(path: Path) -> None:
     path.write_bytes(data[:at] + b"00dc\0\0\0\0" * 500_000)
 
 
+def _repeated_picture(path: Path, size: tuple[int, int], frames: int) -> None:
+    """Write one VP9 keyframe over and over, 120 times a second."""
+    context = av.CodecContext.create("libvpx-vp9", "w")
+    assert isinstance(context, av.VideoCodecContext)
+    context.width, context.height, context.pix_fmt = *size, "yuv420p"
+    context.time_base, context.options = Fraction(1, 120), {"deadline": "realtime", "cpu-used": "8"}
+    (picture,) = (bytes(packet) for packet in [*context.encode(av.VideoFrame(*size, "yuv420p")), *context.encode(None)])
+    with av.open(str(path), "w", format="webm") as out:
+        stream = out.add_stream("libvpx-vp9", rate=120)
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        for number in range(frames):
+            packet = av.Packet(picture)
+            packet.stream, packet.pts, packet.dts, packet.time_base = stream, number, number, Fraction(1, 120)
+            packet.is_keyframe = True
+            out.mux(packet)
+
+
 def _codes(*codes: str) -> frozenset[str]:
     return frozenset(codes)
 
 
 BOMBS = {
-    "header of 12000x12000": Bomb(_lying_header, _codes("limit_pixels", "damaged_media")),
-    "picture of 60000x60000": Bomb(_lying_picture, _codes("limit_pixels", "damaged_media", "unsupported_media")),
+    "header of 12000x12000": Bomb(_lying_header, _codes("limit_pixels")),
+    "picture of 60000x60000": Bomb(_lying_picture, _codes("limit_pixels")),
     "two frames ten hours apart": Bomb(_sparse(36_000, 2), _codes("limit_gap")),
     "gaps below the limit": Bomb(_sparse(590, 60), _codes("limit_fill")),
     "thirteen hours": Bomb(_sparse(300, 157), _codes("limit_duration")),
     "40 streams": Bomb(lambda path: _many_streams(path, 40), _codes("limit_streams")),
-    "3000 streams": Bomb(lambda path: _many_streams(path, 3000), _codes("limit_streams", "unsupported_media")),
+    "3000 streams": Bomb(lambda path: _many_streams(path, 3000), _codes("limit_streams")),
     "240 frames a second": Bomb(
         lambda path: _clip(path, Clip("mpeg4", 480, Fraction(240), (64, 48))), _codes("limit_fps")
+    ),
+    "8192x4320 at 120 frames a second": Bomb(
+        lambda path: _repeated_picture(path, (8192, 4320), 300), _codes("limit_pixel_rate")
     ),
     "a billion samples": Bomb(_billion_samples, _codes("unsupported_media", "damaged_media", "limit_fps")),
     "13 years by its header": Bomb(_endless_header, _codes("damaged_media", "ready")),
@@ -134,6 +156,6 @@ WALLED = {
         "SF_SANDBOX__MEMORY_BYTES",
         str(250 << 20),
         lambda path: _clip(path, Clip(frames=3, size=(4096, 2160), options=FAST)),
-        "worker_crashed",
+        "limit_memory",
     ),
 }

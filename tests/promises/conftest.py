@@ -9,6 +9,9 @@ from sfserver.media.encode.sample import make_sample
 from sfserver.media.sandbox.parent import Sandbox, SandboxLimits
 from tests.integration.server import EmbeddedServer
 from tests.promises.ledger import LEDGER, Ledger, Proof, choose_seed
+from tests.tasks.fixtures import plain_log
+
+__all__ = ["plain_log"]
 
 
 def pytest_configure(config: pytest.Config) -> None:

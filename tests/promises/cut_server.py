@@ -14,7 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 from sqlalchemy.orm import Session
 
 from sfserver import __main__
-from sfserver.infra import storage
+from sfserver.infra.storage import directory
 
 ARMED = "SF_TEST_CUT_ARMED"
 _P = ParamSpec("_P")
@@ -57,7 +57,7 @@ def main() -> int:
     what, when, number = sys.argv.pop(1).split(":")
     cut = Cut(when, int(number))
     if what == "publish":
-        storage._publish = cut.around(storage._publish)
+        directory._publish = cut.around(directory._publish)
     else:
         original: Any = Session.commit
         counted = cut.around(original)

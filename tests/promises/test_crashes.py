@@ -161,11 +161,17 @@ def test_a_cancel_stops_the_cpu_within_two_seconds(
 
 
 def cancel_took_s(server: EmbeddedServer, reaper: Reaper, where: tuple[str, str], pause_s: float) -> float:
-    """Cancel a job once it is in a stage; return how long any of its processes lived on."""
+    """Cancel a job once it is in a stage; return how long any of its processes lived on.
+
+    One that was too quick has ended: what still runs then is what no job waits for.
+    """
     job_id, stage = where
     wait_until(lambda: busy(reaper, job_id, stage) or is_final(server, job_id), 60)
     time.sleep(pause_s)
-    assert server.http.delete(f"/api/jobs/{job_id}").status_code == 204
+    answer = server.http.post(f"/api/jobs/{job_id}/cancel")
+    assert answer.status_code in {204, 409}, answer.text
+    if answer.status_code == 409:
+        return 0.0
     return wait_until(lambda: not busy(reaper, job_id, None), 10)
 
 
@@ -192,6 +198,6 @@ def test_a_graceful_stop_charges_nobody(proof: Proof, tmp_path: Path, long_clip:
                 assert set(counted) <= {(0, 0)}
         with proof.cell("the job they stopped"):
             assert_untouched(server.wait(job_id))
-            assert all(task["attempts"] == 1 for task in server.explain(job_id)["tasks"])
+            assert {task["attempts"] for task in server.explain(job_id)["tasks"] if task["state"] == "done"} == {1}
     finally:
         server.close()

@@ -9,27 +9,41 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
+from sfserver.accounts.service import ensure_local_user
 from sfserver.deps import Runtime
 from sfserver.infra.db import Database
-from sfserver.infra.events import InProcessBus
-from sfserver.infra.queue import Queue, embedded_brokers
+from sfserver.infra.events.memory import InProcessBus
+from sfserver.infra.queue.contract import Doorbell, Queue
+from sfserver.infra.queue.dramatiq import in_memory_doorbell
 from sfserver.infra.schema import upgrade_schema
-from sfserver.infra.storage import DirectoryStore
-from sfserver.media.sandbox.parent import Sandbox, SandboxLimits
-from sfserver.models import Job, Task, User, Video
+from sfserver.infra.storage.directory import DirectoryStore
+from sfserver.models import Job, JobStage, Task, User, Video
+from sfserver.roots.runtime import make_runtime
+from sfserver.roots.worker import make_runner, make_sandbox
 from sfserver.settings import Settings
 from sfserver.uploads.service import IncomingFile, UploadFields
-from sfserver.worker import WorkerThreads
-from tests.promises.house import add_user
+from sfserver.wire.jobs import JobStatus, StageState
 from tests.promises.ledger import Proof, sizes
 
 pytestmark = pytest.mark.promise("D2")
-Ring = Callable[[Queue, int], None]
-HOW: dict[str, Callable[[Ring], Ring]] = {
-    "once": lambda ring: ring,
-    "three times": lambda ring: lambda queue, times: ring(queue, 3 * times),
-    "never": lambda ring: lambda queue, times: None,
-}
+HOW = {"once": 1, "three times": 3, "never": 0}
+
+
+class FaultyDoorbell:
+    """Rings each time as often as told."""
+
+    def __init__(self, inner: Doorbell, times: int) -> None:
+        self._inner, self._times = inner, times
+
+    def ring(self, queue: Queue) -> None:
+        for _ in range(self._times):
+            self._inner.ring(queue)
+
+    def answer(self, on_ring: Callable[[Queue], None]) -> None:
+        self._inner.answer(on_ring)
+
+    def close(self) -> None:
+        self._inner.close()
 
 
 @dataclass(frozen=True)
@@ -41,26 +55,35 @@ class Outcome:
     attempts: int
 
 
-def process(folder: Path, clips: list[Path], how: Callable[[Ring], Ring]) -> Outcome:
-    """Put clips through workers whose bell is rung in some way; the sweeper alone finds what nobody rang for."""
+def process(folder: Path, clips: list[Path], times: int) -> Outcome:
+    """Put clips through a worker whose bell is rung so often; where it never is, a sweeper elsewhere finds the work."""
     folder.mkdir()
     settings = Settings(data_dir=folder)
     settings.worker.concurrency, settings.worker.sweep_s = 2, 1.0
     database = Database(settings.database_url)
     upgrade_schema(database)
-    add_user(database)
-    sandbox = Sandbox(SandboxLimits())
+    with database.write() as session:
+        ensure_local_user(session)
+    sandbox = make_sandbox(settings)
     sandbox.start()
-    workers = WorkerThreads(embedded_brokers(), sandbox)
-    sweeping = workers.bell.ring
-    runtime = Runtime(settings, database, DirectoryStore(folder), InProcessBus(), how(sweeping), b"key", "0")
-    workers.start(runtime, folder / "work")
+    bell = in_memory_doorbell()
+    runtime = make_runtime(
+        settings,
+        database=database,
+        doorbell=FaultyDoorbell(bell, times),
+        store=DirectoryStore(folder),
+        bus=InProcessBus(),
+        signing_key=bytes(32),
+        version="0",
+    )
+    runner = make_runner(runtime, sandbox, folder / "work")
+    runner.start()
     try:
         jobs = [accept(runtime, clip) for clip in clips]
-        wait(runtime, jobs, sweeping)
+        wait(runtime, bell)
         return collect(runtime, jobs)
     finally:
-        workers.stop()
+        runner.stop()
         sandbox.close()
         database.close()
 
@@ -75,18 +98,19 @@ def accept(runtime: Runtime, clip: Path) -> str:
         return incoming.accept(session, clip.name, UploadFields()).id
 
 
-def wait(runtime: Runtime, jobs: list[str], ring: Ring) -> None:
-    """Wait for all to be ready, ringing now and then as a sweeper does whose rings do get through."""
-    deadline = time.monotonic() + 120
+def wait(runtime: Runtime, bell: Doorbell) -> None:
+    """Wait for all to be done, ringing now and then as a sweeper does whose rings do get through."""
+    deadline = time.monotonic() + 180
     while True:
         with runtime.database.read() as session:
-            left = [job.status for job in session.query(Job) if job.status != "ready"]
+            left = [f"{job.id} {job.status}" for job in session.query(Job) if job.status != JobStatus.READY]
+            left += [f"{row.kind} {row.state}" for row in session.query(JobStage) if row.state != StageState.DONE]
         if not left:
             return
         assert time.monotonic() < deadline, left
         time.sleep(0.3)
         for queue in Queue:
-            ring(queue, 1)
+            bell.ring(queue)
 
 
 def collect(runtime: Runtime, jobs: list[str]) -> Outcome:
@@ -108,7 +132,8 @@ def collect(runtime: Runtime, jobs: list[str]) -> Outcome:
 @sizes(1, 20)
 def test_rings_change_nothing(proof: Proof, tmp_path: Path, tiny_clip: Path, long_clip: Path, size: int) -> None:
     for turn in range(size):
-        made = {name: process(tmp_path / f"{turn} {name}", [tiny_clip, long_clip], how) for name, how in HOW.items()}
+        clips = [tiny_clip, long_clip]
+        made = {name: process(tmp_path / f"{turn} {name}", clips, times) for name, times in HOW.items()}
         for name, outcome in made.items():
             with proof.cell(f"rung {name}, turn {turn}"):
                 assert all(outcome.files)

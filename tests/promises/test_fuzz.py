@@ -74,7 +74,6 @@ class Stages:
             output_bytes=256 << 20,
             on_report=lambda _: None,
             should_stop=lambda: None,
-            beat=lambda: True,
         )
         return run.result
 

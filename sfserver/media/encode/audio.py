@@ -15,7 +15,7 @@ from sfserver.media.contract import AudioFacts, AudioPlan, AudioResult, ChunkSpe
 from sfserver.media.encode.chunks import audio_part_ends, gop_count
 from sfserver.media.mp4.fragments import Sample, build_fragment
 from sfserver.media.sandbox.calls import sandboxed
-from sfserver.media.sandbox.reports import Report, Throttle
+from sfserver.media.sandbox.throttle import Report, Throttle
 from sfserver.media.source.open import media_errors, open_source
 from sfserver.media.source.timeline import FRAME_SAMPLES, Samples, Timeline
 

@@ -5,6 +5,9 @@ from bisect import bisect_left
 from collections.abc import Iterable
 from fractions import Fraction
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sfserver.media.contract import ChunkSpec
 
 GOP_S = 2
@@ -21,8 +24,12 @@ def gop_count(frames: int, gop_frames: int) -> int:
     return -(-frames // gop_frames)
 
 
-def plan_chunks(frames: int, gop_frames: int, keyframes: Iterable[int]) -> list[ChunkSpec]:
+def plan_chunks(
+    frames: int, gop_frames: int, keyframes: Iterable[int], sizes: NDArray[np.int64] | None = None
+) -> list[ChunkSpec]:
     """Cut output frames 0 ≤ n < `frames` into chunks; `keyframes` are the grid positions of source keyframes.
+
+    `sizes[n]` are the source's bytes behind output frame n.
 
     A cut lies at the first GOP multiple at or after a source keyframe, so that a chunk decodes less than a GOP more
     than it encodes: a long source GOP makes a longer chunk, or decoding would go quadratic. No chunk is shorter than
@@ -39,7 +46,8 @@ def plan_chunks(frames: int, gop_frames: int, keyframes: Iterable[int]) -> list[
             break
         cuts.append(_nearest(allowed, cuts[-1] + target, least))
     bounds = [*cuts, frames]
-    return [ChunkSpec(i, start, end) for i, (start, end) in enumerate(itertools.pairwise(bounds))]
+    spans = [0] * len(cuts) if sizes is None else np.add.reduceat(sizes, cuts).tolist()
+    return [ChunkSpec(i, *bound, spans[i]) for i, bound in enumerate(itertools.pairwise(bounds))]
 
 
 def audio_part_ends(chunks: list[ChunkSpec], frames: int, gop_frames: int, part_s: int = 30) -> list[int]:

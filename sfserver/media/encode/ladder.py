@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from sfserver.media.contract import ChunkSpec, Rung
+from sfserver.media.encode.chunks import GOP_S
 
 
 @dataclass(frozen=True)
@@ -31,19 +32,20 @@ BOXES = (
 )
 
 # As many bytes as plain veryfast spends at its well-known 23.
-CRF = "23.5"
+BASE_CRF = 23.5
 # B-frames without a pyramid: composition lags decoding by exactly one frame, the most that players which ignore
 # edit lists may show sound early by.
 REORDER_FRAMES = 1
 # stitchable: parameter sets must not depend on rate control, or the joints of chunks don't decode.
 # annexb=0: length-prefixed NAL units and an avcC, as MP4 stores them.
 _COMMON = (
-    "annexb=0:stitchable=1:b-adapt=0:bframes=2:b-pyramid=none:scenecut=0:vbv-init=0.5:threads=1:lookahead-threads=1"
+    "annexb=0:stitchable=1:b-adapt=0:bframes=2:b-pyramid=none:scenecut=0:vbv-init=0.9:threads=1:lookahead-threads=1"
 )
 
-_MIN_RATE_BPS = 32_000
+# x264 plans to hold half of the buffer, so one that is half full at first leaves nothing for the first picture: slides
+# lost a hundredth of SSIM by it (docs/adr/0010-storage-budget-instead-of-source-rate.md).
 _VBV_S = 1.0
-_VBV_INIT = 0.5
+_VBV_INIT = 0.9
 
 # H.264 table A-1: level × 10, macroblocks a second, macroblocks a frame.
 _LEVELS = (
@@ -52,13 +54,11 @@ _LEVELS = (
 )  # fmt: skip
 
 
-def build_ladder(
-    width: int, height: int, fps: Fraction, gop_frames: int, source_bps: int
-) -> tuple[list[Rung], list[str]]:
+def build_ladder(width: int, height: int, fps: Fraction, gop_frames: int) -> tuple[list[Rung], list[str]]:
     """Pick the rungs, best first, for a source shown at `width` × `height`, and say why each box is in or out.
 
     Never upscales: the smallest box that holds the source gets it at its own size, smaller boxes get it scaled.
-    No rung gets more bits a second than the source's video has (`source_bps`).
+    The source's own rate caps nothing: it was earned with another codec or with longer GOPs than ours.
     """
     holding = [box for box in BOXES if _holds(box, width, height)]
     rungs, reasons = [], []
@@ -66,29 +66,30 @@ def build_ladder(
         if box in holding[:-1]:
             reasons.append(f"{box.name} left out: the source is {width}x{height}, filling this box would upscale it")
             continue
-        rung = _make_rung(box, _fit(box, width, height), (width, height), fps, (gop_frames, source_bps))
+        rung = _make_rung(box, fit_size(box, width, height), (width, height), fps, gop_frames)
         rungs.append(rung)
         reasons.append(f"{box.name}: {rung.reason}")
     return rungs, reasons
 
 
-def chunk_options(rung: Rung, chunk: ChunkSpec, fps: Fraction) -> dict[str, str]:
-    """Return the rung's codec options with the chunk's rate cap.
+def chunk_options(rung: Rung, chunk: ChunkSpec, fps: Fraction, crf: float = BASE_CRF) -> dict[str, str]:
+    """Return the rung's codec options with the chunk's quality and rate cap.
 
-    Each chunk starts with half a buffer to spend on top of its rate; the cap is lowered so that rate × time holds
-    for every chunk, and so for the whole file.
+    Each chunk starts with most of a second's rate to spend at once; the cap is lowered so that rate × time holds for
+    every chunk, and so for the whole file. A video shorter than a GOP gets what a GOP may spend.
     """
-    length_s = float((chunk.end_frame - chunk.start_frame) / fps)
-    buffer_s = min(_VBV_S, length_s / 2)
-    maxrate = rung.maxrate_bps * (1 - _VBV_INIT * buffer_s / length_s)
-    return {**rung.options, "maxrate": str(int(maxrate)), "bufsize": str(max(1, int(maxrate * buffer_s)))}
+    length_s = max(float(GOP_S), float((chunk.end_frame - chunk.start_frame) / fps))
+    buffer = rung.maxrate_bps * _VBV_S
+    maxrate = rung.maxrate_bps - _VBV_INIT * buffer / length_s
+    return {**rung.options, "crf": f"{crf:g}", "maxrate": str(int(maxrate)), "bufsize": str(int(buffer))}
 
 
 def _holds(box: Box, width: int, height: int) -> bool:
     return max(width, height) <= box.long_side and min(width, height) <= box.short_side
 
 
-def _fit(box: Box, width: int, height: int) -> tuple[int, int]:
+def fit_size(box: Box, width: int, height: int) -> tuple[int, int]:
+    """Return the even size at which a `width` × `height` picture fills the box, never larger than it is."""
     long, short = max(width, height), min(width, height)
     scale = min(Fraction(1), Fraction(box.long_side, long), Fraction(box.short_side, short))
     if scale == 1:
@@ -96,31 +97,26 @@ def _fit(box: Box, width: int, height: int) -> tuple[int, int]:
     return max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2)
 
 
-def _make_rung(
-    box: Box, size: tuple[int, int], source: tuple[int, int], fps: Fraction, limits: tuple[int, int]
-) -> Rung:
-    gop_frames, source_bps = limits
-    maxrate = max(_MIN_RATE_BPS, min(box.rate_bps, source_bps))
+def _make_rung(box: Box, size: tuple[int, int], source: tuple[int, int], fps: Fraction, gop_frames: int) -> Rung:
     options = {
         "preset": box.preset,
         "profile": "high",
-        "crf": CRF,
+        "crf": f"{BASE_CRF:g}",
         "g": str(gop_frames),
         "keyint_min": str(gop_frames),
         "a53cc": "0",
         "x264-params": f"{_COMMON}:level={h264_level(*size, fps) / 10:g}:{box.tuning}",
     }
-    return Rung(box.name, *size, maxrate, "libx264", options, _reason(box, size, source, maxrate))
+    return Rung(box.name, *size, box.rate_bps, "libx264", options, _reason(box, size, source))
 
 
-def _reason(box: Box, size: tuple[int, int], source: tuple[int, int], maxrate: int) -> str:
+def _reason(box: Box, size: tuple[int, int], source: tuple[int, int]) -> str:
     shape = f"{size[0]}x{size[1]}"
     if _holds(box, *source):
         why = f"{shape}, the source's own size, in the smallest box that holds it"
     else:
         why = f"{shape}, the source's {source[0]}x{source[1]} scaled into {box.long_side}x{box.short_side}"
-    cap = "the rung's rate" if maxrate == box.rate_bps else "the source's own video rate"
-    return f"{why}; at most {maxrate // 1000} kb/s ({cap})"
+    return f"{why}; at most {box.rate_bps // 1000} kb/s"
 
 
 def h264_level(width: int, height: int, fps: Fraction) -> int:

@@ -1,18 +1,33 @@
 """The plan of an encode: pure decisions from what the probe found, each with its reason."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-from sfserver.media.contract import EncodePlan, MediaLimits, ProbeResult, Rational, SourceFacts
+import numpy as np
+
+from sfserver.media.contract import (
+    AudioPlan,
+    EncodePlan,
+    MediaLimits,
+    ProbeResult,
+    Rational,
+    SourceFacts,
+    StorageBudget,
+)
 from sfserver.media.encode.audio import plan_audio
-from sfserver.media.encode.chunks import gop_length, plan_chunks
+from sfserver.media.encode.budget import ALLOWANCE_BYTES, SOURCE_SHARE, expect_bytes
+from sfserver.media.encode.chunks import gop_count, gop_length, plan_chunks
+from sfserver.media.encode.first_picture import expect_from_first_picture
+from sfserver.media.encode.forecast import KeyframeFloor, drop_rungs, keyframe_floor, total_bytes
 from sfserver.media.encode.ladder import build_ladder
 from sfserver.media.sandbox.calls import sandboxed
-from sfserver.media.sandbox.reports import Report
-from sfserver.media.source.grid import Grid
+from sfserver.media.sandbox.throttle import Report
+from sfserver.media.source.grid import Grid, Times
 from sfserver.media.source.index import keyframe_slots, write_index
+from sfserver.media.source.open import media_errors
 from sfserver.media.source.probe import Examined, examine
+from sfserver.media.source.timeline import FRAME_SAMPLES
 
 
 @dataclass(frozen=True)
@@ -36,19 +51,26 @@ def probe(source: Path, workdir: Path, limits: MediaLimits, report: Report) -> P
     """
     found = examine(source, limits, report)
     index_file = write_index(found.grid, found.index, found.picture.sequential, workdir)
-    return ProbeResult(found.facts, make_plan(found), index_file, found.warnings)
+    plan = make_plan(found)
+    with media_errors():
+        expected = expect_from_first_picture(found.first_frame, found.index, found.facts.video.codec, plan)
+    plan = replace(plan, budget=expect_bytes(plan.budget, expected))
+    return ProbeResult(found.facts, plan, index_file, found.warnings)
 
 
 def make_plan(found: Examined) -> EncodePlan:
     """Decide rate, ladder, chunks and sound of what was found."""
     fps, gop = found.grid.fps, gop_length(found.grid.fps)
-    shown, sound = found.facts.video, found.facts.audio
-    rungs, reasons = build_ladder(shown.display_width, shown.display_height, fps, gop, shown.bitrate_bps)
     keyframes = [] if found.picture.sequential else keyframe_slots(found.index, found.time_base, fps)
-    chunks = plan_chunks(found.grid.frames, gop, keyframes)
+    chunks = plan_chunks(found.grid.frames, gop, keyframes, _bytes_per_frame(found))
     timescale = track_timescale(fps)
     origin = int(found.index.times[0]) * found.time_base
-    audio = found.audio_stream_index
+    stream, sound = found.audio_stream_index, found.facts.audio
+    audio = None if stream is None or sound is None else plan_audio(sound, stream, chunks, fps, gop)
+    budget = _make_budget(found, audio, len(chunks))
+    ladder, reasons = build_ladder(found.facts.video.display_width, found.facts.video.display_height, fps, gop)
+    floor = _measure_floor(found, gop)
+    rungs, dropped = drop_rungs(ladder, floor, budget)
     return EncodePlan(
         fps=Rational(fps.numerator, fps.denominator),
         timescale=timescale,
@@ -58,11 +80,30 @@ def make_plan(found: Examined) -> EncodePlan:
         video_stream_index=found.video_stream_index,
         rungs=rungs,
         chunks=chunks,
-        audio=None if audio is None or sound is None else plan_audio(sound, audio, chunks, fps, gop),
-        reasons=[*_explain_grid(found.facts, found.grid), *reasons],
+        audio=audio,
+        reasons=[*_explain_grid(found.facts, found.grid), *reasons, *dropped],
         picture=found.picture,
         origin=Rational(origin.numerator, origin.denominator),
+        budget=replace(budget, expected_bytes=int(total_bytes(rungs, floor))),
     )
+
+
+def _measure_floor(found: Examined, gop: int) -> KeyframeFloor:
+    shown, frames = found.facts.video, found.grid.frames
+    pixels, length_s = shown.display_width * shown.display_height, float(frames / found.grid.fps)
+    return keyframe_floor(found.index, gop_count(frames, gop), pixels, length_s)
+
+
+def _make_budget(found: Examined, audio: AudioPlan | None, chunks: int) -> StorageBudget:
+    sound_bytes = 0 if audio is None else audio.bitrate_bps * audio.frames * FRAME_SAMPLES // audio.sample_rate // 8
+    allowed = SOURCE_SHARE * (found.index.video_bytes + found.index.audio_bytes) + ALLOWANCE_BYTES - sound_bytes
+    return StorageBudget(max(0, allowed), int(found.index.sizes.sum()), chunks)
+
+
+def _bytes_per_frame(found: Examined) -> Times:
+    """Return the source's bytes behind each output frame; those of dropped frames count for the next one."""
+    total = np.cumsum(found.index.sizes)[found.grid.shown]
+    return np.diff(total, prepend=0)
 
 
 def track_timescale(fps: Fraction) -> int:

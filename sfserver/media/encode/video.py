@@ -15,10 +15,10 @@ from av.video.frame import PictureType, VideoFrame
 
 from sfserver.media.contract import ChunkResult, ChunkSpec, EncodePlan, MediaLimits, Rung, TrackPart
 from sfserver.media.encode.allocator import zero_fresh_memory
-from sfserver.media.encode.ladder import REORDER_FRAMES, chunk_options
+from sfserver.media.encode.ladder import BASE_CRF, REORDER_FRAMES, chunk_options
 from sfserver.media.mp4.fragments import Sample, build_fragment
 from sfserver.media.sandbox.calls import sandboxed
-from sfserver.media.sandbox.reports import Report, Throttle
+from sfserver.media.sandbox.throttle import Report, Throttle
 from sfserver.media.source.decode import (
     TimedFrame,
     black_frame,
@@ -36,21 +36,24 @@ VIDEO_TRACK_ID = 1
 
 @dataclass(frozen=True)
 class EncodeArguments:
-    """What `run_encode` needs: the chunk and, from the probe, the index of the source's frames and the plan."""
+    """What `run_encode` needs: the chunk and, from the probe, the index of the source's frames and the plan.
+
+    `crf` was fixed when the chunk was first claimed (`budget.chunk_crf`), so that a retry makes the same bytes.
+    """
 
     source: Path
     index_file: Path
     plan: EncodePlan
     chunk: ChunkSpec
     limits: MediaLimits
+    crf: float = BASE_CRF
 
 
 @sandboxed
 def run_encode(asked: EncodeArguments, workdir: Path, report: Report) -> ChunkResult:
     """Encode one chunk into every rung."""
-    return encode_chunk(
-        asked.source, asked.index_file, asked.plan, asked.chunk, workdir, report=report, limits=asked.limits
-    )
+    source, index_file, plan, chunk = asked.source, asked.index_file, asked.plan, asked.chunk
+    return encode_chunk(source, index_file, plan, chunk, workdir, report=report, limits=asked.limits, crf=asked.crf)
 
 
 def encode_chunk(
@@ -62,6 +65,7 @@ def encode_chunk(
     *,
     report: Report,
     limits: MediaLimits | None = None,
+    crf: float = BASE_CRF,
 ) -> ChunkResult:
     """Encode the chunk's output frames in every rung, one part file a rung in `workdir`.
 
@@ -70,7 +74,7 @@ def encode_chunk(
     """
     zero_fresh_memory()
     rows = np.load(index_file, mmap_mode="r")
-    encoders = [RungEncoder(rung, plan, chunk, workdir) for rung in plan.rungs]
+    encoders = [RungEncoder(rung, plan, chunk, workdir, crf) for rung in plan.rungs]
     shown, throttle, scaler = ShownFrames(rows, chunk), Throttle(report), Scaler(plan.rungs, plan.picture)
     pictures: list[VideoFrame] = []
 
@@ -86,7 +90,7 @@ def encode_chunk(
             throttle(progress)
         parts = {encoder.rung.name: encoder.finish() for encoder in encoders}
     report(progress())
-    return ChunkResult(parts, fingerprint(plan), shown.decoded, shown.duplicated, shown.concealed)
+    return ChunkResult(parts, fingerprint(plan), shown.decoded, shown.duplicated, shown.concealed, crf)
 
 
 def fingerprint(plan: EncodePlan) -> str:
@@ -116,7 +120,7 @@ def _source_frames(
             if plan.picture.sequential:
                 yield from decode_ordinals(container, video)
                 return
-            frames = decode_from(container, video, key, wanted)
+            frames = decode_from(container, video, key, lambda time: time >= wanted)
             first = next(frames, None)
             if key is None or (first is not None and first[0] <= wanted):
                 if first is not None:
@@ -165,7 +169,7 @@ class ShownFrames:
 class RungEncoder:
     """Encode one rung of one chunk and write a fragment as each GOP completes."""
 
-    def __init__(self, rung: Rung, plan: EncodePlan, chunk: ChunkSpec, workdir: Path) -> None:
+    def __init__(self, rung: Rung, plan: EncodePlan, chunk: ChunkSpec, workdir: Path, crf: float) -> None:
         self.rung, self.encoded = rung, 0
         self._plan, self._chunk = plan, chunk
         self._path = workdir / f"{rung.name}.{chunk.index}.m4s"
@@ -173,7 +177,7 @@ class RungEncoder:
         self._samples: list[Sample] = []
         self._sizes: list[int] = []
         self._written = 0
-        self._context = open_encoder(rung, plan, chunk)
+        self._context = open_encoder(rung, plan, chunk, crf)
 
     def encode(self, picture: VideoFrame, number: int) -> None:
         """Encode a picture as output frame `number`."""
@@ -222,7 +226,7 @@ class RungEncoder:
         self._samples = []
 
 
-def open_encoder(rung: Rung, plan: EncodePlan, chunk: ChunkSpec) -> VideoCodecContext:
+def open_encoder(rung: Rung, plan: EncodePlan, chunk: ChunkSpec, crf: float = BASE_CRF) -> VideoCodecContext:
     """Open the rung's encoder for a chunk; its parameter sets are the same for every chunk of the plan."""
     fps = Fraction(plan.fps.num, plan.fps.den)
     context = av.CodecContext.create(rung.encoder, "w")
@@ -234,6 +238,6 @@ def open_encoder(rung: Rung, plan: EncodePlan, chunk: ChunkSpec) -> VideoCodecCo
     context.flags |= Flags.global_header
     context.color_range, context.colorspace = 1, plan.picture.matrix
     context.color_primaries, context.color_trc = plan.picture.primaries, plan.picture.transfer
-    context.options = chunk_options(rung, chunk, fps)
+    context.options = chunk_options(rung, chunk, fps, crf)
     context.open()
     return context

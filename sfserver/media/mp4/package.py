@@ -5,21 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sfserver.media.contract import EncodePlan, PackageResult, RenditionFacts, Rung, SoundFacts
+from sfserver.media.mp4.hls import iframe_playlist, media_playlist
 from sfserver.media.mp4.joining import EncodedChunk, StoredPart, check_chunks, join_audio, join_video, write_track
-from sfserver.media.mp4.manifest import (
-    Segment,
-    average_bps,
-    cut_iframes,
-    cut_segments,
-    iframe_playlist,
-    media_playlist,
-    peak_bps,
-)
 from sfserver.media.mp4.movie import Track, audio_track, build_sidx, build_track_header, video_track
+from sfserver.media.mp4.segments import Segment, average_bps, cut_iframes, cut_segments, peak_bps
 from sfserver.media.mp4.tracks import TrackTable
 from sfserver.media.mp4.virtual import StoredTrack, VirtualFile, build_head, build_layout
 from sfserver.media.sandbox.calls import sandboxed
-from sfserver.media.sandbox.reports import Report, Throttle
+from sfserver.media.sandbox.throttle import Report, Throttle
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,9 @@
-"""The child's side of the sandbox: walls up, one stage, one JSON message a line to the parent, gone.
+"""The child's side of the sandbox: walls up, one stage, one JSON message a line to the parent, gone."""
 
-The fork server imports this module and the stages before it forks, so that a child starts in milliseconds.
-"""
-
-import ctypes
+import errno
 import faulthandler
 import json
-import multiprocessing.forkserver
+import mmap
 import os
 import resource
 import signal
@@ -15,16 +12,26 @@ import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NoReturn
 
+from pydantic import TypeAdapter
+
 from sfserver.errors import MediaLimitError, StreamForgeError
 from sfserver.media.sandbox.calls import load_call
-from sfserver.media.sandbox.confinement import ResourceLimits, confine, die_with_parent, limit_resources
+from sfserver.media.sandbox.confinement import ResourceLimits, Wall, confine, die_with, limit_resources
 
 LOG_NAME = "stage.log"
-_KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ")
+_ROOM_BYTES = 64 << 20
+# What the machine does to a process, whatever it reads: no room, no descriptors, a file that can't be had, a bad disk.
+_TROUBLES = frozenset(
+    getattr(errno, name)
+    for name in (
+        *("ENOSPC", "EDQUOT", "EMFILE", "ENFILE", "EIO", "EROFS", "ESTALE", "ENOENT", "EACCES", "EAGAIN", "ENXIO"),
+        *("ENODEV", "ENOTCONN", "ETIMEDOUT", "EHOSTDOWN", "EREMOTEIO", "EUCLEAN", "EBUSY"),
+    )
+    if hasattr(errno, name)
+)
 
 
 @dataclass(frozen=True)
@@ -36,19 +43,30 @@ class Order:
     workdir: Path
     readable: Sequence[Path]
     limits: ResourceLimits
+    omit_walls: Sequence[Wall] = ()
 
 
-def main(order: Order, connection: Connection) -> NoReturn:
-    """Run one stage behind the walls and leave without a trace of Python's own shutdown."""
-    die_with_parent()
-    if not _PREPARED:
-        _wipe_environment()
-    _detach(connection.fileno(), order.workdir)
-    send = _Sender(connection.fileno())
+_ORDER = TypeAdapter(Order)
+
+
+def dump_order(order: Order) -> bytes:
+    """Write an order as JSON."""
+    return _ORDER.dump_json(order)
+
+
+def main(order_fd: int, messages_fd: int, parent: int) -> NoReturn:
+    """Run one stage behind the walls and leave without Python's own shutdown; `parent` is the fork server."""
+    die_with(parent)
+    send = _Sender(messages_fd)
     try:
+        with os.fdopen(order_fd, "rb") as file:
+            file.seek(0)
+            order = _ORDER.validate_json(file.read())
+        _detach(messages_fd, order.workdir)
         limit_resources(order.limits)
         call = load_call(order.call)
-        confine(order.readable, order.workdir)
+        walls = confine(order.readable, order.workdir, order.omit_walls)
+        send("walls", landlock_abi=walls.landlock_abi, seccomp=walls.seccomp)
         result = call.run(json.loads(order.arguments), order.workdir, lambda values: send("report", values=values))
         send("result", values=result, **_usage())
     except StreamForgeError as error:
@@ -57,8 +75,29 @@ def main(order: Order, connection: Connection) -> NoReturn:
         send("crash", reason="memory")
     except Exception as error:  # noqa: BLE001 - the edge of this process: whatever happened becomes one message
         traceback.print_exc()
-        send("crash", reason="exception", detail=f"{type(error).__name__}: {error}"[:500])
+        kind, content = _explain(error)
+        send(kind, **content)
     os._exit(0)
+
+
+def _explain(error: Exception) -> tuple[str, dict[str, object]]:
+    """Tell an error of the surroundings, whoever met it first, from a bug."""
+    detail = f"{type(error).__name__}: {error}"[:500]
+    number = error.errno if isinstance(error, OSError) else None
+    if number == errno.ENOMEM or not _has_room():
+        return "crash", {"reason": "memory"}
+    if number in _TROUBLES:
+        return "trouble", {"errno": number, "detail": detail}
+    return "crash", {"reason": "exception", "detail": detail}
+
+
+def _has_room() -> bool:
+    """Tell whether there is memory left; x264 says that there is none by an error that says nothing."""
+    try:
+        mmap.mmap(-1, _ROOM_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
+    except OSError:
+        return False
+    return True
 
 
 class _Sender:
@@ -83,7 +122,7 @@ def _detach(fd: int, workdir: Path) -> None:
     log = os.open(LOG_NAME, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    # the fork server's lifeline is among these: held here, it would outlive the parent
+    # the status pipes of other children are among these: held here, they would outlive the fork server
     for other in [int(entry.name) for entry in Path("/dev/fd").iterdir()]:
         if other > 2 and other != fd:
             with suppress(OSError):  # the listing's own
@@ -106,25 +145,3 @@ def _usage() -> dict[str, object]:
     used = resource.getrusage(resource.RUSAGE_SELF)
     kibibytes = 1 if sys.platform == "darwin" else 1024
     return {"cpu_s": used.ru_utime + used.ru_stime, "peak_rss_bytes": used.ru_maxrss * kibibytes}
-
-
-def _wipe_environment() -> None:
-    """Keep a few variables; the rest may hold secrets, in the environment and in the memory it came in."""
-    kept = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
-    os.environ.clear()
-    if sys.platform.startswith("linux"):
-        start, end = (int(field) for field in Path("/proc/self/stat").read_text().rpartition(")")[2].split()[47:49])
-        ctypes.memset(start, 0, end - start)
-    # thread pools that start at import could not be confined afterwards
-    os.environ.update(kept, OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1")
-
-
-# True in the fork server, which imports this module before it forks, and in its children.
-_PREPARED = (
-    getattr(sys.modules["__main__"], "main", None) is multiprocessing.forkserver.main
-    and multiprocessing.forkserver.get_inherited_fds() is None
-)
-if _PREPARED:
-    os.setsid()
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a stop of the whole service leaves the end to the parent
-    _wipe_environment()

@@ -41,17 +41,9 @@ class Access(IntFlag):
 
 
 READ = Access.READ_FILE | Access.READ_DIR
-# No MAKE_SYM: a link from the work directory would let the parent hand out the file it points to.
-WRITE = (
-    READ
-    | Access.WRITE_FILE
-    | Access.TRUNCATE
-    | Access.MAKE_REG
-    | Access.MAKE_DIR
-    | Access.REMOVE_FILE
-    | Access.REMOVE_DIR
-    | Access.REFER
-)
+# No MAKE_SYM: a link from the work directory would let the parent hand out the file it points to. No REMOVE_* and no
+# REFER: what is removed while it is open still takes room, and the parent could not count it; a rename removes too.
+WRITE = READ | Access.WRITE_FILE | Access.TRUNCATE | Access.MAKE_REG | Access.MAKE_DIR
 _ON_FILES = Access.EXECUTE | Access.WRITE_FILE | Access.READ_FILE | Access.TRUNCATE | Access.IOCTL_DEV
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sfserver import errors
+from sfserver.media.sandbox.confinement import Confinement
 
 MAX_MESSAGE_BYTES = 16 << 20
 
@@ -42,8 +43,23 @@ class Crash:
     detail: str
 
 
-LastWord = Result | Failure | Crash
-Message = Progress | LastWord
+@dataclass(frozen=True)
+class Trouble:
+    """The stage met an error of its surroundings."""
+
+    errno: int | None
+    detail: str
+
+
+@dataclass(frozen=True)
+class WallsUp:
+    """The first message of all: which walls stand round the child."""
+
+    walls: Confinement
+
+
+LastWord = Result | Failure | Crash | Trouble
+Message = WallsUp | Progress | LastWord
 
 
 class GarbageError(ValueError):
@@ -78,6 +94,10 @@ def parse(line: bytes) -> Message:
                 return Result(values, cpu_s, peak)
             case {"type": "error", "class": str(name), **rest}:
                 return Failure(_error(name, rest))
+            case {"type": "walls", "landlock_abi": int(abi), "seccomp": bool(seccomp)}:
+                return WallsUp(Confinement(abi, seccomp))
+            case {"type": "trouble", "errno": int() | None as number, "detail": str(detail)}:
+                return Trouble(number, printable(detail, 500))
             case {"type": "crash", "reason": str(reason), **rest}:
                 return Crash(reason == "memory", printable(str(rest.get("detail", "")), 500))
             case _:

@@ -1,88 +1,103 @@
-"""One child process of the fork server: start it, read from it, end it for certain."""
+"""One child process: have it forked, read from it, end it for certain."""
 
-import multiprocessing
-import multiprocessing.forkserver
+import atexit
 import os
+import select
 import signal
-import stat
-import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from multiprocessing.connection import Connection, wait
-from pathlib import Path
-from types import ModuleType
+import time
+from collections.abc import Sequence
+from contextlib import suppress
 
-from sfserver.errors import TransientError
-from sfserver.media.sandbox import child
-from sfserver.media.sandbox.child import Order
+from sfserver.media.sandbox.child import Order, dump_order
+from sfserver.media.sandbox.forkserver import ForkServers, is_readable, read_word
+from sfserver.media.sandbox.usage import has_ended
 
-# What the fork server imports before its first fork: the child first, which wipes the environment it inherits.
-_preloaded = ["sfserver.media.sandbox.child"]
+_KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ")
 _READ_BYTES = 1 << 20
 _TERM_PATIENCE_S = 1.0
 _KILL_PATIENCE_S = 10.0
+_LOOK_S = 0.05
+_REAP_S = 0.5
+_UNTOLD_S = 5.0
 
-# Process.start() polls every child of this process, and two polls of one child lose its exit code.
-_PROCESS_TABLE = threading.Lock()
+_servers = ForkServers(["sfserver.media.sandbox.child"])
+atexit.register(_servers.stop)
 
 
-def start_fork_server(preload: Sequence[str] = ()) -> None:
-    """Start the process that children are forked from, unless it runs; it imports `preload` before the first fork."""
-    _preloaded.extend(module for module in preload if module not in _preloaded)
-    multiprocessing.get_context("forkserver").set_forkserver_preload(_preloaded)
-    multiprocessing.forkserver.ensure_running()
+def start_fork_server(preload: Sequence[str] = ()) -> int:
+    """Start the process that children are forked from, unless it runs, and return its id; it imports `preload` first.
+
+    Raises OSError.
+    """
+    return _servers.start(preload, _clean_environment()).pid
+
+
+def stop_fork_server() -> None:
+    """Kill the process that children are forked from, and them; the next child gets a new one."""
+    _servers.stop()
+
+
+def _clean_environment() -> dict[str, str]:
+    """Keep a few variables; the rest may hold secrets."""
+    kept = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
+    # thread pools that start at import could not be confined afterwards
+    return kept | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
 class ChildProcess:
-    """A running child and the reading end of its pipe."""
+    """A running child and the reading ends of its pipes."""
 
     def __init__(self, order: Order) -> None:
         """Fork it. Raises TransientError where the system has no room for another process."""
-        context = multiprocessing.get_context("forkserver")
-        self._reader, writer = context.Pipe(duplex=False)
-        self._process = context.Process(target=child.main, args=(order, writer), daemon=True)
-        try:
-            with _PROCESS_TABLE, _without_main_module():
-                start_fork_server()
-                self._process.start()
-        except (OSError, EOFError) as error:
-            self._reader.close()
-            raise TransientError(f"no process for a media stage: {error}") from error
-        finally:
-            writer.close()
-        os.set_blocking(self._reader.fileno(), False)
-        self._open = True
+        forked = _servers.fork(dump_order(order), _clean_environment())
+        self.pid = forked.pid
+        self._messages, self._status = forked.messages, forked.status
+        self.exit_code: int | None = None
+        self.is_lost = False
+        self._silent_since: float | None = None
 
     @property
-    def pid(self) -> int:
-        """Its process id, which is also its process group's."""
-        return self._process.pid or 0
+    def has_ended(self) -> bool:
+        """Whether its end was told, or nobody is left to tell it."""
+        return self.exit_code is not None or self.is_lost
 
     @property
-    def exit_code(self) -> int | None:
-        """Its exit status, minus the signal that killed it, or None while it runs."""
-        with _PROCESS_TABLE:
-            return self._process.exitcode
+    def is_untold(self) -> bool:
+        """Whether it ended a while ago and nobody told: the fork server is stopped."""
+        if self._silent_since is None or self.has_ended or time.monotonic() < self._silent_since + _UNTOLD_S:
+            return False
+        return has_ended(self.pid)
 
     def wait(self, timeout_s: float) -> None:
         """Wait until it says something, ends, or the time is over."""
-        sources: list[Connection | int] = [self._process.sentinel]
-        if self._open:
-            sources.append(self._reader)
-        wait(sources, timeout_s)
+        poll = select.poll()
+        if not self.has_ended:
+            poll.register(self._status, select.POLLIN)
+        if self._silent_since is None:
+            poll.register(self._messages, select.POLLIN)
+        if self._status in (fd for fd, _ in poll.poll(timeout_s * 1000)):
+            self._take_status()
 
     def wait_for_end(self, timeout_s: float) -> bool:
         """Wait until it ended; tell whether it did."""
-        return bool(wait([self._process.sentinel], timeout_s))
+        if not self.has_ended and is_readable(self._status, timeout_s):
+            self._take_status()
+        return self.has_ended
+
+    def _take_status(self) -> None:
+        self.exit_code = read_word(self._status)
+        if self.exit_code is None:
+            self.is_lost = True
+            self._signal(signal.SIGKILL)  # the kernel does this too, where it has a signal for a parent's death
 
     def read(self) -> bytes:
         """Take what it has sent, at most 1 MiB; empty when there is nothing now."""
         try:
-            data = os.read(self._reader.fileno(), _READ_BYTES)
+            data = os.read(self._messages, _READ_BYTES)
         except BlockingIOError:
             return b""
-        self._open = bool(data)
+        if not data and self._silent_since is None:
+            self._silent_since = time.monotonic()
         return data
 
     def end(self) -> None:
@@ -90,46 +105,24 @@ class ChildProcess:
         for number, patience_s in ((signal.SIGTERM, _TERM_PATIENCE_S), (signal.SIGKILL, _KILL_PATIENCE_S)):
             if not self.wait_for_end(0):
                 self._signal(number)
-                self.wait_for_end(patience_s)
-        self._reader.close()
-        if self.exit_code is not None:
-            self._process.close()
+                self._outwait(patience_s)
+        if self.is_lost:
+            self._outwait(_KILL_PATIENCE_S)
+        os.close(self._messages)
+        os.close(self._status)
+
+    def _outwait(self, patience_s: float) -> None:
+        """Wait until its end is told; where it can be seen, a stopped fork server is not waited for."""
+        deadline = time.monotonic() + patience_s
+        while self.exit_code is None and not has_ended(self.pid) and time.monotonic() < deadline:
+            if self.is_lost:
+                time.sleep(_LOOK_S)
+            self.wait_for_end(_LOOK_S)
+        self.wait_for_end(_REAP_S)
 
     def _signal(self, number: signal.Signals) -> None:
         """Signal the group, or the process alone while it has not made its group yet."""
         for send in (os.killpg, os.kill):
-            with suppress(ProcessLookupError):
+            with suppress(ProcessLookupError, PermissionError):  # gone, or its number is another's by now
                 send(self.pid, number)
                 return
-
-
-@contextmanager
-def _without_main_module() -> Iterator[None]:
-    """Hide the parent's script, which multiprocessing would else run again in every child."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
-
-
-def memory_in_use(pid: int) -> int:
-    """Read resident plus swapped bytes of a process; 0 where the system doesn't tell or it is gone."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return 0
-    fields = dict(line.split(":", 1) for line in status.splitlines())
-    return sum(int(fields[name].split()[0]) << 10 for name in ("VmRSS", "VmSwap") if name in fields)
-
-
-def directory_bytes(directory: Path) -> int:
-    """Add up the files below a directory; what vanishes meanwhile counts nothing (so `os.walk`: `rglob` raises)."""
-    total = 0
-    for folder, _, names in os.walk(directory):
-        for name in names:
-            with suppress(OSError):
-                facts = Path(folder, name).lstat()
-                total += facts.st_size if stat.S_ISREG(facts.st_mode) else 0
-    return total

@@ -2,7 +2,8 @@
 
 The program is classic BPF over `struct seccomp_data` (seccomp(2)). It denies by name rather than allows by name:
 codec libraries differ in what they call, and what is listed is what leads to the network, to other processes, to
-other programs, to kernel surface, or to attributes of files that Landlock does not guard.
+other programs, to kernel surface, to attributes of files that Landlock does not guard, or to room on the disk that the
+parent can't count (removed files, files without a name, blocks beyond a file's end).
 """
 
 import ctypes
@@ -36,17 +37,20 @@ sched_setscheduler 144 119  sched_setparam 142 118  sched_setattr 314 274  iopri
 migrate_pages 256 238  move_pages 279 239  memfd_create 319 279  memfd_secret 447 447  shmget 29 194
 shmat 30 196  shmctl 31 195  msgget 68 186  semget 64 190  mq_open 240 180  setuid 105 146  setgid 106 144
 setreuid 113 145  setregid 114 143  setresuid 117 147  setresgid 119 149  setgroups 116 159  setfsuid 122 151
-setfsgid 123 152  capset 126 91
+setfsgid 123 152  capset 126 91  unlink 87 -  unlinkat 263 35  rmdir 84 -  rename 82 -  renameat 264 38
+renameat2 316 276  fallocate 285 47
 """
 _FIRST_UNKNOWN = 468  # calls newer than this list, and the x32 ones (numbers from 2^30), do not exist for the child
 
 _ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column of the list, AUDIT_ARCH_*
 _CLONE, _CLONE3, _PRLIMIT64, _PRCTL, _KILL, _TGKILL = (56, 220), 435, (302, 261), (157, 167), (62, 129), (234, 131)
+_OPEN, _OPENAT, _OPENAT2 = 2, (257, 56), 437  # ARM64 has no open
 
 _LOAD, _JUMP_EQUAL, _JUMP_GREATER_EQUAL, _JUMP_ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data
 _ALLOW, _ERRNO, _KILL_PROCESS = 0x7FFF0000, 0x00050000, 0x80000000
 _CLONE_THREAD = 0x00010000
+_O_TMPFILE = 0x00400000  # the bit that is its own; the other, O_DIRECTORY, is fine
 _PR_SET_PDEATHSIG, _PR_GET_SECCOMP, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS, _MODE_FILTER = 1, 21, 22, 38, 2
 
 Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, constant
@@ -81,6 +85,8 @@ def write_program(machine: str, pid: int) -> list[Instruction]:
     threads_only = [_load(0), (_JUMP_ANY_BIT, 1, 0, _CLONE_THREAD), deny]
     no_new_limit = [_load(2), (_JUMP_EQUAL, 0, 2, 0), _load(2, high=True), (_JUMP_EQUAL, 1, 0, 0), deny]
     keeps_death_signal = [_load(0), (_JUMP_EQUAL, 0, 1, _PR_SET_PDEATHSIG), deny]
+    named_files = [(_JUMP_ANY_BIT, 0, 1, _O_TMPFILE), deny]
+    opens = _rule(_OPEN, [_load(1), *named_files]) if machine == "x86_64" else []
     return [
         (_LOAD, 0, 0, _ARCHITECTURE),
         (_JUMP_EQUAL, 1, 0, architecture),
@@ -91,8 +97,11 @@ def write_program(machine: str, pid: int) -> list[Instruction]:
         *_rule(_KILL[column], own_pid_only),
         *_rule(_TGKILL[column], own_pid_only),
         *_rule(_CLONE[column], threads_only),
-        # its flags lie in memory, where a filter can't look; libc falls back to clone
+        *opens,
+        *_rule(_OPENAT[column], [_load(2), *named_files]),
+        # their flags lie in memory, where a filter can't look; libc falls back to clone and openat
         *_rule(_CLONE3, [_refuse(errno.ENOSYS)]),
+        *_rule(_OPENAT2, [_refuse(errno.ENOSYS)]),
         *_rule(_PRLIMIT64[column], no_new_limit),
         *_rule(_PRCTL[column], keeps_death_signal),
         *(step for number in _denied(column) for step in ((_JUMP_EQUAL, 0, 1, number), deny)),

@@ -18,23 +18,29 @@ from av.video.stream import VideoStream
 
 from sfserver.errors import DamagedMediaError, MediaLimitError
 from sfserver.media.contract import MediaLimits
-from sfserver.media.sandbox.reports import Report, Throttle
+from sfserver.media.sandbox.throttle import Report, Throttle
 from sfserver.media.source.grid import Grid, Times
+from sfserver.media.source.open import raise_trouble
 
 INDEX_FILE = "index.npy"
+_MOST_BYTES = 2**32 - 1
 
 
 @dataclass(frozen=True)
 class PacketIndex:
     """What demuxing tells: distinct frame times in presentation order, which are keyframes', and what was read.
 
-    Times are ticks of the video stream's time base. `tail` is the last frame's stated length; `reordered` whether any
-    packet is shown in another order than it is decoded.
+    Times are ticks of the video stream's time base, `sizes` the bytes behind each of them. `tail` is the last frame's
+    stated length; `reordered` whether any packet is shown in another order than it is decoded. `pictures` counts what
+    has to be decoded, shown or not.
     """
 
     times: Times
+    sizes: Times
     keyframes: Times
+    keyframe_bytes: int
     tail: int
+    pictures: int
     video_bytes: int
     reordered: bool
     audio_bytes: int
@@ -44,9 +50,13 @@ class PacketIndex:
 @dataclass
 class _Scan:
     times: array[int]
+    sizes: array[int]
     keyframes: array[int]
+    keyframe_bytes: int = 0
+    hidden_bytes: int = 0
     last: tuple[int, int] = (-(2**63), 0)
     packets: int = 0
+    pictures: int = 0
     video_bytes: int = 0
     lead: int | None = None
     reordered: bool = False
@@ -62,8 +72,10 @@ def read_packets(container: InputContainer, streams: tuple[Stream, ...]) -> Iter
             packet = next(packets, None)
         except av.error.MemoryError:
             raise
-        except (av.error.FFmpegError, IndexError):
-            # IndexError: PyAV can't follow a stream that first shows up in the middle of the file.
+        except av.error.FFmpegError as error:
+            raise_trouble(error)
+            return
+        except IndexError:  # PyAV can't follow a stream that first shows up in the middle of the file
             return
         if packet is None:
             return
@@ -78,7 +90,8 @@ def scan_packets(
 
     Raises `MediaLimitError` (frames) and `DamagedMediaError` where there is no picture packet at all.
     """
-    scan, throttle = _Scan(array("q"), array("q")), Throttle(report)
+    # Four bytes a size: twelve hours of small frames stay tens of megabytes.
+    scan, throttle = _Scan(array("q"), array("I"), array("q")), Throttle(report)
     most = int(limits.max_duration_s * limits.max_fps)
     for packet in read_packets(container, (video, audio) if audio else (video,)):
         scan.packets += 1
@@ -93,6 +106,7 @@ def scan_packets(
 
 
 def _add_picture(scan: _Scan, packet: Packet[Stream], codec: str) -> None:
+    scan.pictures += count_pictures(packet, codec)
     time = packet.pts if packet.pts is not None else packet.dts
     if time is None:
         return
@@ -103,9 +117,14 @@ def _add_picture(scan: _Scan, packet: Packet[Stream], codec: str) -> None:
     # Packets before the first keyframe can't be decoded, nor pictures that follow it but are shown before it.
     if packet.is_keyframe:
         scan.keyframes.append(time)
+        scan.keyframe_bytes += packet.size
     if not scan.keyframes or packet.is_discard or time < scan.keyframes[0] or is_hidden(packet, codec):
+        scan.hidden_bytes += packet.size
         return
     scan.times.append(time)
+    # What is never shown itself helps to show what comes next.
+    scan.sizes.append(min(packet.size + scan.hidden_bytes, _MOST_BYTES))
+    scan.hidden_bytes = 0
     scan.last = max(scan.last, (time, packet.duration or 0))
 
 
@@ -119,15 +138,26 @@ def _add_sound(scan: _Scan, packet: Packet[Stream]) -> None:
 def _finish(scan: _Scan) -> PacketIndex:
     if not scan.times:
         raise DamagedMediaError("the video stream holds no picture that can be decoded")
+    times, places = np.unique(np.frombuffer(scan.times, dtype=np.int64), return_inverse=True)
+    sizes = np.bincount(places, weights=np.frombuffer(scan.sizes, dtype=np.uint32)).astype(np.int64)
     return PacketIndex(
-        times=np.unique(np.frombuffer(scan.times, dtype=np.int64)),
+        times=times,
+        sizes=sizes,
         keyframes=np.unique(np.frombuffer(scan.keyframes, dtype=np.int64)),
+        keyframe_bytes=scan.keyframe_bytes,
         tail=scan.last[1],
+        pictures=scan.pictures,
         video_bytes=scan.video_bytes,
         reordered=scan.reordered,
         audio_bytes=scan.audio_bytes,
         audio_end_s=scan.audio_end_s,
     )
+
+
+def count_pictures(packet: Packet[Stream], codec: str) -> int:
+    """Return how many pictures a packet holds: a superframe has up to eight (VP9 bitstream specification, annex B)."""
+    last = memoryview(packet)[-1] if codec in ("vp9", "libvpx-vp9") else 0
+    return (last & 7) + 1 if last & 0xE0 == 0xC0 else 1
 
 
 def is_hidden(packet: Packet[Stream], codec: str) -> bool:

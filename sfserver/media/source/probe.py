@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
-from av.stream import Disposition, Stream
+from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -21,24 +21,30 @@ from sfserver.media.contract import (
     SourceFacts,
     VideoFacts,
 )
-from sfserver.media.sandbox.reports import Report
+from sfserver.media.sandbox.throttle import Report
 from sfserver.media.source.decode import first_frame
+from sfserver.media.source.decoders import codec_name, has_decoder
 from sfserver.media.source.grid import Grid, make_grid
 from sfserver.media.source.index import PacketIndex, scan_packets
-from sfserver.media.source.open import media_errors, open_source
+from sfserver.media.source.open import check_pixels, media_errors, open_source, refused_pictures
 from sfserver.media.source.picture import display_size, plan_picture
 
 GOOD_SHARE = 0.9
+_LEAST_SPAN_S = 2.0
 
 
 @dataclass(frozen=True)
 class Examined:
-    """What is known of a source before anything is decided about it: `index` and `grid` are of its picture."""
+    """What is known of a source before anything is decided about it.
+
+    `index`, `grid` and `first_frame` are its picture's.
+    """
 
     facts: SourceFacts
     index: PacketIndex
     grid: Grid
     picture: PicturePlan
+    first_frame: VideoFrame
     warnings: list[MediaWarning]
     time_base: Fraction
     video_stream_index: int
@@ -54,10 +60,10 @@ def examine(source: Path, limits: MediaLimits, report: Report) -> Examined:
         video, audio = choose_streams(container, limits)
         index = _scan(container, (video, audio), limits, report)
         _check_times(index, video, limits)
-    with open_source(source, limits) as container, media_errors():
+    with refused_pictures(limits), open_source(source, limits) as container, media_errors():
         video, audio = choose_streams(container, limits)
         frame, trusted = first_frame(container, video, index.times, limits)
-        _check_pixels(frame.width, frame.height, limits)
+        _check_pixel_rate(index, frame, video, limits)
         grid = _lay_grid(index, video, limits)
         sequential = not trusted or _is_unseekable(container, video, index)
         facts = _gather_facts(container, (video, audio), index, frame, sequential)
@@ -66,6 +72,7 @@ def examine(source: Path, limits: MediaLimits, report: Report) -> Examined:
             index=index,
             grid=grid,
             picture=plan_picture(frame, sequential),
+            first_frame=frame,
             warnings=_judge_length(facts, video, index),
             time_base=video.time_base or Fraction(1, 90_000),
             video_stream_index=video.index,
@@ -86,31 +93,29 @@ def _scan(
 def choose_streams(container: InputContainer, limits: MediaLimits) -> tuple[VideoStream, AudioStream | None]:
     """Pick the picture stream (cover pictures don't count; the default one, else the largest) and the first sound.
 
-    Raises `MediaLimitError` (streams, video_streams, pixels) and `UnsupportedMediaError` where no decoder exists.
+    Raises `MediaLimitError` (video_streams, pixels) and `UnsupportedMediaError` where none has a decoder of ours.
     """
-    if len(container.streams) > limits.max_streams:
-        raise MediaLimitError("streams", limit=limits.max_streams, value=len(container.streams))
     videos = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not videos:
         raise MediaLimitError("video_streams", limit=1, value=0)
-    decodable = [s for s in videos if _has_decoder(s)]
+    decodable = [s for s in videos if has_decoder(s)]
     if not decodable:
-        raise UnsupportedMediaError("there is no decoder for its video codec")
+        names = ", ".join(sorted({codec_name(s) for s in videos}))
+        raise UnsupportedMediaError(f"there is no decoder for its video codec ({names})")
     video = max(decodable, key=lambda s: (bool(s.disposition & Disposition.default), s.width * s.height, -s.index))
-    _check_pixels(video.width, video.height, limits)
-    audios = [s for s in container.streams.audio if _has_decoder(s) and s.codec_context.sample_rate]
+    check_pixels(video.width, video.height, limits)
+    audios = [s for s in container.streams.audio if has_decoder(s) and s.codec_context.sample_rate]
     audio = min(audios, key=lambda s: (not s.disposition & Disposition.default, s.index), default=None)
     return video, audio
 
 
-def _has_decoder(stream: Stream) -> bool:
-    context: object = stream.codec_context
-    return context is not None
-
-
-def _check_pixels(width: int, height: int, limits: MediaLimits) -> None:
-    if width * height > limits.max_pixels:
-        raise MediaLimitError("pixels", limit=limits.max_pixels, value=width * height)
+def _check_pixel_rate(index: PacketIndex, picture: VideoFrame, video: VideoStream, limits: MediaLimits) -> None:
+    """Bound what decoding costs per second that is shown; a short clip may cost as much as two seconds may."""
+    size = max(picture.width * picture.height, video.width * video.height)
+    span_s = float(index.times[-1] - index.times[0]) * float(video.time_base or 0)
+    if index.pictures * size > limits.max_pixel_rate * max(span_s, _LEAST_SPAN_S):
+        rate = index.pictures * size / max(span_s, _LEAST_SPAN_S)
+        raise MediaLimitError("pixel_rate", limit=limits.max_pixel_rate, value=rate)
 
 
 def _check_times(index: PacketIndex, video: VideoStream, limits: MediaLimits) -> None:

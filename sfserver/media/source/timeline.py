@@ -1,6 +1,7 @@
 """The sound on the output's clock: sample 0 at the first picture, gaps silent, overlaps and lead-in cut off."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 
 import av
@@ -88,7 +89,13 @@ class Timeline:
         """Resample a frame (None: the rest, and start anew); what lies before what was given out is cut off."""
         if frame is not None:
             frame.pts = None
-        pieces = self._resampler.resample(frame)
+        try:
+            pieces = self._resampler.resample(frame)
+        except av.error.MemoryError:
+            raise
+        except av.error.FFmpegError:
+            yield from self._conceal(frame)
+            return
         if frame is None:
             self._resampler = AudioResampler("fltp", self._layout, self._rate)
         for piece in pieces:
@@ -98,6 +105,15 @@ class Timeline:
             self._given += samples.shape[1] - late
             yield samples[:, late:]
 
+    def _conceal(self, frame: AudioFrame | None) -> Iterator[Samples]:
+        """Put silence in place of a frame that nothing can resample: a damaged packet may announce any shape."""
+        self._resampler = AudioResampler("fltp", self._layout, self._rate)
+        if frame is not None and frame.sample_rate:
+            self.damaged_s += frame.samples / frame.sample_rate
+            end = self._at + round(frame.samples * self._rate / frame.sample_rate)
+            yield from self._silent(end - self._given)
+            self._at = end
+
     def _decode(self, container: InputContainer, stream: AudioStream) -> Iterator[AudioFrame]:
         for packet in read_packets(container, (stream,)):
             try:
@@ -106,7 +122,8 @@ class Timeline:
                 raise
             except av.error.FFmpegError:
                 self.damaged_s += float((packet.duration or 0) * packet.time_base)
-        yield from stream.codec_context.decode(None)
+        with suppress(av.error.FFmpegError):
+            yield from stream.codec_context.decode(None)
 
 
 def _shape(frame: AudioFrame) -> tuple[str, str, int]:

@@ -5,10 +5,21 @@ let cursor = null;
 function row(video) {
   const item = find("row").content.cloneNode(true);
   item.querySelector("a").href = video.watch_url;
+  if (video.poster_url) item.querySelector(".thumb").append(thumb(`${video.poster_url}?size=small`));
   item.querySelector(".title").textContent = video.title;
   const state = video.status === "ready" ? clock(video.duration_s) : video.status;
   item.querySelector(".facts").textContent = [state, video.visibility].filter(Boolean).join(" · ");
   return item;
+}
+
+// Its box has its size from the start, with a picture in it or without.
+function thumb(url) {
+  const made = new Image(96, 54);
+  made.loading = "lazy";
+  made.alt = "";
+  made.addEventListener("error", () => made.remove());
+  made.src = url;
+  return made;
 }
 
 async function load() {

@@ -36,6 +36,7 @@ function showPlayer(video) {
   const middling = choices.findIndex((each) => ["Auto", "720p"].includes(each.textContent));
   find("quality").selectedIndex = Math.max(0, middling);
   find("downloads").replaceChildren("Download", ...video.renditions.map(link));
+  if (video.poster_url) screen.poster = video.poster_url;
   find("player").hidden = false;
   find("work").hidden = true;
   play(find("quality").value);
@@ -50,7 +51,8 @@ function showFacts(video) {
 
 function showProgress(job) {
   const left = job.eta_s === null ? "" : `, ${clock(job.eta_s)} left`;
-  find("stage").textContent = `${job.stage ?? job.status ?? "working"}: ${Math.round(100 * job.progress)} %${left}`;
+  if (job.waiting) find("stage").textContent = `waiting: ${job.waiting.detail}`;
+  else find("stage").textContent = `${job.stage ?? job.status ?? "working"}: ${Math.round(100 * job.progress)} %${left}`;
   find("overall").value = job.progress;
   find("rungs").replaceChildren(...Object.entries(job.rungs).flatMap(rung));
 }

@@ -1,6 +1,7 @@
 from fractions import Fraction
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,6 +28,14 @@ def test_chunks_cover_all_frames_and_cut_behind_keyframes(frames: int, gop: int,
 def test_chunks_start_short_and_settle() -> None:
     chunks = plan_chunks(60 * 30, 60, range(0, 60 * 30, 30))
     assert [(c.end_frame - c.start_frame) // 30 for c in chunks] == [2, 4, 8, 12, 12, 12, 10]
+
+
+@settings(deadline=None)
+@given(frames=st.integers(1, 3000), gop=st.integers(4, 60), keyframes=st.sets(st.integers(0, 3000), max_size=20))
+def test_each_chunk_knows_the_bytes_of_its_span(frames: int, gop: int, keyframes: set[int]) -> None:
+    sizes = np.arange(frames) % 97
+    for chunk in plan_chunks(frames, gop, keyframes, sizes):
+        assert chunk.source_bytes == sizes[chunk.start_frame : chunk.end_frame].sum()
 
 
 def test_one_keyframe_makes_one_chunk() -> None:

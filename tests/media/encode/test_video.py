@@ -53,7 +53,7 @@ def test_every_source_frame_comes_out_once_in_order(name: str, tmp_path: Path) -
 
 
 def test_joints_are_continuous_and_parameter_sets_equal(tmp_path: Path) -> None:
-    clip = Clip(frames=100, options=FAST, size=(672, 378), fps=Fraction(12), gop=12)
+    clip = Clip(frames=100, options=FAST, size=(960, 540), fps=Fraction(12), gop=12)
     source = make_clip(tmp_path / "a.mp4", clip)
     encoded = run_stages(source, tmp_path / "out")
     plan = encoded.plan
@@ -75,9 +75,9 @@ def test_joints_are_continuous_and_parameter_sets_equal(tmp_path: Path) -> None:
 def test_codec_config_does_not_depend_on_rate_control(tmp_path: Path) -> None:
     plan = probe(make_clip(tmp_path / "a.mp4", Clip(options=FAST)), tmp_path, MediaLimits(), ignore).plan
     configs = set()
-    for crf, frames, maxrate in (("18", 50, 5_000_000), ("30", 800, 60_000), ("40", 7, 900_000)):
-        rung = replace(plan.rungs[0], maxrate_bps=maxrate, options={**plan.rungs[0].options, "crf": crf})
-        configs.add(bytes(open_encoder(rung, plan, ChunkSpec(0, 0, frames)).extradata or b""))
+    for crf, frames, maxrate in ((23.5, 50, 5_000_000), (27.0, 800, 60_000), (25.5, 7, 900_000), (40.0, 90, 1_000_000)):
+        rung = replace(plan.rungs[0], maxrate_bps=maxrate)
+        configs.add(bytes(open_encoder(rung, plan, ChunkSpec(0, 0, frames), crf).extradata or b""))
     assert len(configs) == 1
 
 
@@ -92,6 +92,28 @@ def test_a_chunk_is_the_same_bytes_each_time_and_needs_no_other_chunk(tmp_path: 
     assert result.parts["360p"] == part
     assert (again / part.file).read_bytes() == (tmp_path / "out" / part.file).read_bytes()
     assert result.fingerprint == fingerprint(encoded.plan)
+
+
+def test_chunks_of_different_quality_join_and_a_retry_makes_the_same_bytes(tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "a.mp4", Clip(frames=150, gop=50, options=FAST))
+    plan = probe(source, tmp_path, MediaLimits(), ignore).plan
+    index = tmp_path / "index.npy"
+    chunks = [ChunkSpec(0, 0, 50), ChunkSpec(1, 50, 100), ChunkSpec(2, 100, 150)]
+    results = [
+        encode_chunk(source, index, plan, chunk, tmp_path, report=ignore, crf=crf)
+        for chunk, crf in zip(chunks, (23.5, 27.0, 25.0), strict=True)
+    ]
+    parts = [result.parts["360p"] for result in results]
+    assert [result.crf for result in results] == [23.5, 27.0, 25.0]
+    assert len({part.codec_config for part in parts}) == len({result.fingerprint for result in results}) == 1
+    assert [read_number(luma) for _, luma in decode_track(tmp_path, parts, plan)] == list(range(150))
+    made = (tmp_path / parts[1].file).read_bytes()
+    again = tmp_path / "again"
+    again.mkdir()
+    encode_chunk(source, index, plan, chunks[1], again, report=ignore, crf=27.0)
+    assert (again / parts[1].file).read_bytes() == made
+    encode_chunk(source, index, plan, chunks[1], again, report=ignore)
+    assert (again / parts[1].file).stat().st_size > len(made)
 
 
 @pytest.mark.parametrize(

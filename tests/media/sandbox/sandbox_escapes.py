@@ -7,11 +7,12 @@ import os
 import resource
 import signal
 import socket
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
 from sfserver.media.sandbox.calls import sandboxed
-from sfserver.media.sandbox.reports import Report
+from sfserver.media.sandbox.throttle import Report
 
 Targets = dict[str, str]
 
@@ -77,6 +78,26 @@ def _map_executable(targets: Targets) -> None:
         mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
 
 
+def _own_file() -> Path:
+    path = Path("stage.log")
+    assert path.exists()
+    return path
+
+
+def _open_unnamed(_: Targets) -> None:
+    os.close(os.open(".", os.O_TMPFILE | os.O_RDWR))
+
+
+def _open_unnamed_anew(_: Targets) -> None:
+    how = struct.pack("QQQ", os.O_TMPFILE | os.O_RDWR, 0o600, 0)
+    _system_call(437, -100, b".", how, len(how))
+
+
+def _hold_room(_: Targets) -> None:
+    with Path("stage.log").open("ab") as file:
+        _libc("fallocate", file.fileno(), 1, ctypes.c_long(0), ctypes.c_long(1 << 20))
+
+
 ESCAPES: dict[str, Callable[[Targets], object]] = {
     "read a secret": lambda targets: Path(targets["secret"]).read_text(),
     "map a secret": _map_executable,
@@ -87,6 +108,12 @@ ESCAPES: dict[str, Callable[[Targets], object]] = {
     "hard-link a secret": lambda targets: Path("out.mp4").hardlink_to(targets["secret"]),
     "open a secret's mode": lambda targets: Path(targets["secret"]).chmod(0o777),
     "remove a secret": lambda targets: Path(targets["secret"]).unlink(),
+    "remove its own file": lambda _: _own_file().unlink(),
+    "remove its own folder": lambda _: Path.cwd().rmdir(),
+    "rename its own file": lambda _: _own_file().rename("other.log"),
+    "open a file without a name": _open_unnamed,
+    "open a file without a name by the new call": _open_unnamed_anew,
+    "hold room beyond a file's end": _hold_room,
     "connect by TCP": _connect_tcp,
     "send by UDP": _send_udp,
     "connect to a unix socket": _connect_unix,

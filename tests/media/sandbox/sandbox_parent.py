@@ -24,5 +24,4 @@ if __name__ == "__main__":
             output_bytes=1 << 20,
             on_report=tell,
             should_stop=lambda: None,
-            beat=lambda: True,
         )

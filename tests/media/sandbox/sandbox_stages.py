@@ -5,12 +5,13 @@ import itertools
 import os
 import stat
 import sys
+import threading
 import time
 from pathlib import Path
 
 from sfserver import errors
 from sfserver.media.sandbox.calls import sandboxed
-from sfserver.media.sandbox.reports import Report
+from sfserver.media.sandbox.throttle import Report
 
 Json = dict[str, object]
 
@@ -55,6 +56,20 @@ def fail(arguments: Json, workdir: Path, report: Report) -> Json:
 def memory_bomb(arguments: Json, workdir: Path, report: Report) -> Json:
     report({"pid": os.getpid()})
     return {"never": len([bytes(bytearray(8 << 20)) for _ in itertools.count()])}
+
+
+@sandboxed
+def give_up(arguments: Json, workdir: Path, report: Report) -> Json:
+    """Fill the memory and fail for another reason, as x264 does."""
+    import av
+
+    report({"pid": os.getpid()})
+    kept = []
+    try:
+        while True:
+            kept.append(bytearray(8 << 20))
+    except MemoryError:
+        raise av.error.ExternalError(-542398533, f"it had {len(kept)} frames") from None
 
 
 @sandboxed
@@ -138,6 +153,73 @@ def many_files(arguments: Json, workdir: Path, report: Report) -> Json:
 
 
 @sandboxed
+def write_and_remove(arguments: Json, workdir: Path, report: Report) -> Json:
+    """Fill the disk with files that no listing shows."""
+    report({"pid": os.getpid()})
+    kept = []
+    for number in range(32):
+        path = workdir / f"{number}.bin"
+        kept.append(path.open("wb"))
+        kept[-1].write(os.urandom(1 << 20))
+        kept[-1].flush()
+        path.unlink()
+    time.sleep(60)
+    return {"kept": len(kept)}
+
+
+@sandboxed
+def nest(arguments: Json, workdir: Path, report: Report) -> Json:
+    """Make folders in folders, deeper than a path can say."""
+    report({"pid": os.getpid()})
+    time.sleep(0.5)  # so that the parent has heard it before it stops this
+    for _ in range(1500):
+        Path("d").mkdir()
+        os.chdir("d")
+    return {}
+
+
+@sandboxed
+def litter(arguments: Json, workdir: Path, report: Report) -> Json:
+    """Make more files than any stage needs, without a byte in them."""
+    report({"pid": os.getpid()})
+    time.sleep(0.5)  # so that the parent has heard it before it stops this
+    for number in range(5000):
+        (workdir / str(number)).touch()
+    return {}
+
+
+@sandboxed
+def thread_bomb(arguments: Json, workdir: Path, report: Report) -> Json:
+    report({"pid": os.getpid()})
+    threading.stack_size(64 << 10)
+    for _ in range(300):
+        threading.Thread(target=time.sleep, args=(60,)).start()
+    time.sleep(60)
+    return {}
+
+
+@sandboxed
+def trouble(arguments: Json, workdir: Path, report: Report) -> Json:
+    """Meet an error of the system, as Python or as FFmpeg tells it."""
+    import av
+
+    report({"pid": os.getpid()})
+    number = int(str(arguments["errno"]))
+    if arguments["by"] == "ffmpeg":
+        av.error.err_check(-number, "file:/source.mp4")
+    raise OSError(number, os.strerror(number))
+
+
+@sandboxed
+def linger(arguments: Json, workdir: Path, report: Report) -> Json:
+    """End well, once a file says so."""
+    report({"pid": os.getpid()})
+    while not (workdir / "go").exists():
+        time.sleep(0.01)
+    return {}
+
+
+@sandboxed
 def refuse(arguments: Json, workdir: Path, report: Report) -> Json:
     report({"pid": os.getpid()})
     kind = getattr(errors, str(arguments["class"]))
@@ -180,6 +262,7 @@ def facts(arguments: Json, workdir: Path, report: Report) -> Json:
     return {
         "fds": [fd for fd in range(256) if _is_open(fd)],
         "nice": os.getpriority(os.PRIO_PROCESS, 0),
+        "cpu": resource.getrlimit(resource.RLIMIT_CPU)[0],
         "core": resource.getrlimit(resource.RLIMIT_CORE)[0],
         "cwd": str(Path.cwd()),
         "modules": [name for name in ("av", "sfserver.media.encode.video") if name in sys.modules],

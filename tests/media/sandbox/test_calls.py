@@ -2,6 +2,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 from pydantic import TypeAdapter
 
@@ -40,7 +41,6 @@ class Pipeline:
             output_bytes=64 << 20,
             on_report=self.reports.append,
             should_stop=lambda: None,
-            beat=lambda: True,
         )
         return run.result, workdir
 
@@ -96,3 +96,37 @@ def test_refusals_come_through(pipeline: Pipeline, tmp_path: Path) -> None:
     with pytest.raises(MediaLimitError) as error:
         pipeline.probe(clip, MediaLimits(max_pixels=320 * 180 - 1))
     assert error.value.code == "limit_pixels"
+
+
+@pytest.mark.parametrize(
+    ("limits", "code"),
+    [(MediaLimits(max_pixels=320 * 180 - 1), "limit_pixels"), (MediaLimits(max_streams=1), "limit_streams")],
+)
+def test_a_lowered_limit_holds_in_every_call(
+    pipeline: Pipeline, tmp_path: Path, limits: MediaLimits, code: str
+) -> None:
+    source = make_clip(tmp_path / "clip.mp4", Clip(frames=30, audio="aac"))
+    probed, index = pipeline.probe(source)
+    arguments = EncodeArguments(source, index, probed.plan, probed.plan.chunks[0], limits)
+    with pytest.raises(MediaLimitError) as caught:
+        pipeline.run("encode", arguments, [source, index])
+    assert caught.value.code == code
+    if code == "limit_streams":
+        with pytest.raises(MediaLimitError, match="streams"):
+            pipeline.run("audio", AudioArguments(source, probed.plan, 0, limits), [source])
+
+
+def test_a_raised_limit_holds_in_every_call(pipeline: Pipeline, tmp_path: Path) -> None:
+    source = tmp_path / "large.avi"
+    with av.open(str(source), "w", format="avi") as out:
+        stream = out.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 7000, 5200, "yuvj420p"
+        out.mux(stream.encode(av.VideoFrame(7000, 5200, "yuvj420p")))
+        out.mux(stream.encode(None))
+    with pytest.raises(MediaLimitError, match="pixels"):
+        pipeline.probe(source)
+    raised = MediaLimits(max_pixels=40_000_000)
+    probed, index = pipeline.probe(source, raised)
+    arguments = EncodeArguments(source, index, probed.plan, probed.plan.chunks[0], raised)
+    encoded, _ = pipeline.run("encode", arguments, [source, index])
+    assert (probed.facts.video.width, encoded.decoded_frames, encoded.concealed_frames) == (7000, 1, 0)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sfserver.media.sandbox import confinement, landlock
-from sfserver.media.sandbox.confinement import Confinement
+from sfserver.media.sandbox.confinement import Confinement, Wall
 from sfserver.media.sandbox.parent import Sandbox, SandboxLimits
 from tests.media.sandbox.sandbox_escapes import ESCAPES
 from tests.requirements import must_have_everything
@@ -81,7 +81,6 @@ def test_no_way_out(escape: str, targets: dict[str, object], tmp_path: Path) -> 
         output_bytes=1 << 20,
         on_report=lambda _: None,
         should_stop=lambda: None,
-        beat=lambda: True,
     )
 
     assert run.result["outcome"] in REFUSALS
@@ -145,3 +144,43 @@ def test_the_walls_are_named(walls: Confinement, text: str, complete: bool) -> N
 )
 def test_only_rights_the_kernel_knows_are_handled(version: int, bits: int) -> None:
     assert landlock.handled_access(version) == bits
+
+
+@pytest.mark.parametrize("wall", Wall)
+def test_a_wall_that_is_refused_is_missing_and_the_log_says_so(tmp_path: Path, wall: Wall) -> None:
+    refuse = (
+        "def refuse(*_): raise OSError(1, 'not permitted here')\n"
+        f"{wall}.restrict = refuse\n"
+        "walls = confinement.confine([], workdir)\n"
+        f"print(walls, file=sys.stderr)"
+    )
+    (tmp_path / "secret").write_text("hunter2")
+    command = [sys.executable, "-c", ATTEMPTS.format(close=refuse), str(tmp_path / "secret"), str(tmp_path)]
+    done = subprocess.run(command, cwd=Path(__file__).parents[3], check=True, capture_output=True, text=True)
+    assert "a wall was refused: [Errno 1] not permitted here" in done.stderr
+    assert f"no {wall}" in done.stderr.lower()
+
+
+def test_an_error_of_the_machine_is_no_refusal(tmp_path: Path) -> None:
+    fail = (
+        "def fail(*_): raise OSError(24, 'too many open files')\n"
+        "landlock.restrict = fail\n"
+        "confinement.available = lambda: confinement.Confinement(7, False)\n"
+        "confinement.confine([], workdir)"
+    )
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        attempts_after(fail, tmp_path)
+    assert "too many open files" in failed.value.stderr
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+def test_a_user_has_a_bound_on_threads_of_all(tmp_path: Path) -> None:
+    code = (
+        "import os, resource; from sfserver.media.sandbox import confinement as c\n"
+        "c._FIRST_NAMESPACES = {n: os.stat(f'/proc/self/ns/{n}').st_ino for n in ('pid', 'user')}\n"
+        "os.setuid(65534); c.limit_resources(c.ResourceLimits(1 << 30, 1 << 20, 64, 5, 0, 0))\n"
+        "print(resource.getrlimit(resource.RLIMIT_NPROC)[0])"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=Path(__file__).parents[3], check=True, capture_output=True, text=True)
+    assert 1024 + 5 < int(done.stdout) < 1024 + 5 + 500

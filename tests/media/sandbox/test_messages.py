@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sfserver.errors import DamagedMediaError
+from sfserver.media.sandbox.confinement import Confinement
 from sfserver.media.sandbox.messages import (
     MAX_MESSAGE_BYTES,
     Crash,
@@ -15,6 +16,8 @@ from sfserver.media.sandbox.messages import (
     MessageReader,
     Progress,
     Result,
+    Trouble,
+    WallsUp,
     parse,
     printable,
 )
@@ -24,11 +27,22 @@ JSON = st.recursive(
     lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=3), children, max_size=3),
     max_leaves=5,
 )
-SENT = [Progress({"n": 1}), Progress({"text": "é\n"}), Result({"ok": True}, 0.5, 1024), Crash(True, "")]
+SENT = [
+    WallsUp(Confinement(7, True)),
+    Progress({"n": 1}),
+    Progress({"text": "é\n"}),
+    Result({"ok": True}, 0.5, 1024),
+    Trouble(28, "No space left"),
+    Trouble(None, "no number"),
+    Crash(True, ""),
+]
 LINES = [
+    {"type": "walls", "landlock_abi": 7, "seccomp": True},
     {"type": "report", "values": {"n": 1}},
     {"type": "report", "values": {"text": "é\n"}},
     {"type": "result", "values": {"ok": True}, "cpu_s": 0.5, "peak_rss_bytes": 1024},
+    {"type": "trouble", "errno": 28, "detail": "No \x1bspace left"},
+    {"type": "trouble", "errno": None, "detail": "no number"},
     {"type": "crash", "reason": "memory"},
 ]
 STREAM = b"".join(json.dumps(line).encode() + b"\n" for line in LINES)
@@ -42,10 +56,10 @@ def test_messages_survive_any_cutting(cuts: list[int]) -> None:
     assert [message for piece in pieces for message in reader.feed(piece)] == SENT
 
 
-@given(st.dictionaries(st.sampled_from(["type", "values", "class", "reason", "cpu_s", "name", "limit"]), JSON))
+@given(st.dictionaries(st.sampled_from(["type", "values", "class", "reason", "cpu_s", "name", "errno"]), JSON))
 def test_whatever_json_comes_it_is_a_message_or_garbage(content: dict[str, object]) -> None:
     with contextlib.suppress(GarbageError):
-        assert isinstance(parse(json.dumps(content).encode()), Progress | Result | Failure | Crash)
+        assert isinstance(parse(json.dumps(content).encode()), Progress | Result | Failure | Crash | Trouble)
 
 
 @given(st.binary())

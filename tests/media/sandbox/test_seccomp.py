@@ -1,4 +1,5 @@
 import errno
+import os
 import struct
 
 import pytest
@@ -11,10 +12,12 @@ EPERM, ENOSYS = 0x50000 | errno.EPERM, 0x50000 | errno.ENOSYS
 X86_64 = {
     "read": 0, "mmap": 9, "clone": 56, "kill": 62, "tgkill": 234, "prlimit64": 302, "prctl": 157,
     "socket": 41, "connect": 42, "execve": 59, "ptrace": 101, "unshare": 272, "keyctl": 250,
+    "openat": 257, "unlinkat": 263, "renameat2": 316, "fallocate": 285,
 }  # fmt: skip
 AARCH64 = {
     "read": 63, "mmap": 222, "clone": 220, "kill": 129, "tgkill": 131, "prlimit64": 261, "prctl": 167,
     "socket": 198, "connect": 203, "execve": 221, "ptrace": 117, "unshare": 97, "keyctl": 219,
+    "openat": 56, "unlinkat": 35, "renameat2": 276, "fallocate": 47,
 }  # fmt: skip
 MACHINES = {"x86_64": (0xC000003E, X86_64), "aarch64": (0xC00000B7, AARCH64)}  # AUDIT_ARCH_* of linux/audit.h
 I386 = 0x40000003
@@ -69,6 +72,23 @@ def test_a_process_may_abort_itself_alone(machine: str, name: str) -> None:
     assert call(machine, name, PID, 6) == ALLOW
     assert call(machine, name, PID + 1, 6) == EPERM
     assert call(machine, name, 0xFFFFFFFF, 9) == EPERM
+
+
+@pytest.mark.parametrize("name", ["unlinkat", "renameat2", "fallocate"])
+def test_room_that_nobody_can_count_is_refused(machine: str, name: str) -> None:
+    assert call(machine, name) == EPERM
+
+
+def test_files_have_names(machine: str) -> None:
+    assert call(machine, "openat", 0, 0, os.O_CREAT | os.O_RDWR) == ALLOW
+    assert call(machine, "openat", 0, 0, os.O_DIRECTORY) == ALLOW
+    assert call(machine, "openat", 0, 0, os.O_TMPFILE | os.O_RDWR) == EPERM
+    assert decide(machine, 437) == ENOSYS
+
+
+def test_the_old_open_is_no_way_round() -> None:
+    assert decide("x86_64", 2, 0, os.O_CREAT | os.O_RDWR) == ALLOW
+    assert decide("x86_64", 2, 0, os.O_TMPFILE | os.O_RDWR) == EPERM
 
 
 def test_limits_can_be_read_but_not_set(machine: str) -> None:

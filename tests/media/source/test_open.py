@@ -12,6 +12,9 @@ import pytest
 from sfserver.errors import PermanentError, UnsupportedMediaError
 from sfserver.media.contract import MediaLimits
 from sfserver.media.encode.plan import probe
+from sfserver.media.source.decode import prepare_decoder
+from sfserver.media.source.decoders import DECODERS, has_decoder
+from sfserver.media.source.index import read_packets
 from sfserver.media.source.open import media_errors, open_source
 from tests.media.clips import Clip, ignore, make_clip
 from tests.media.hostile import hostile_binaries, hostile_texts
@@ -103,3 +106,54 @@ def test_running_out_of_memory_is_not_the_uploads_fault() -> None:
 def test_an_encoder_that_gives_up_is_not_the_uploads_fault() -> None:
     with pytest.raises(av.error.ExternalError), media_errors():
         raise av.error.ExternalError(-542398533, "Generic error in an external library")
+
+
+@pytest.mark.parametrize("name", ["ENOSPC", "EDQUOT", "EMFILE", "ENFILE", "EROFS", "ESTALE"])
+def test_an_error_of_the_machine_is_not_the_uploads_fault(name: str) -> None:
+    number = getattr(errno, name)
+    with pytest.raises(OSError, match=os.strerror(number)) as caught, media_errors():
+        av.error.err_check(-number, "file:/source.mp4")
+    assert caught.value.errno == number
+
+
+def test_a_read_error_is_the_uploads_fault_where_the_file_can_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "cut.mp4"
+    path.write_bytes(bytes(3 << 20))
+    with pytest.raises(UnsupportedMediaError), media_errors():
+        av.error.err_check(-errno.EIO, f"file:{path}")
+
+
+def test_a_read_error_is_the_disks_fault_where_the_file_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "unreadable").mkdir()  # reading one fails whoever asks, as a bad disk does
+    with pytest.raises(OSError, match="directory") as caught, media_errors():
+        av.error.err_check(-errno.EIO, f"file:{tmp_path / 'unreadable'}")
+    assert caught.value.errno == errno.EISDIR
+
+
+def test_demuxing_tells_a_bad_disk_from_a_bad_file(tmp_path: Path) -> None:
+    path = make_clip(tmp_path / "a.mp4", Clip(frames=5, options={"preset": "ultrafast"}))
+
+    class Failing:
+        def demux(self, *_: object) -> Iterator[object]:
+            av.error.err_check(-errno.EIO, f"file:{path}")
+            yield
+
+    assert list(read_packets(Failing(), ())) == []  # type: ignore[arg-type]
+    path.unlink()
+    with pytest.raises(FileNotFoundError):
+        list(read_packets(Failing(), ()))  # type: ignore[arg-type]
+
+
+def test_only_known_decoders_open(tmp_path: Path) -> None:
+    options = {"strict": "experimental", "pred": "1"}
+    path = make_clip(tmp_path / "a.avi", Clip("snow", 3, options=options), format="avi")
+    with open_source(path, MediaLimits()) as container:
+        (stream,) = container.streams.video
+        assert not has_decoder(stream)
+        with pytest.raises(av.error.ArgumentError):
+            prepare_decoder(stream, MediaLimits())
+
+
+def test_every_decoder_on_the_list_exists() -> None:
+    assert len(DECODERS) < 120
+    assert av.codecs_available >= DECODERS

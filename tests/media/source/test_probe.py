@@ -1,4 +1,3 @@
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -64,13 +63,14 @@ def test_aspect_ratio_and_rotation_make_the_display_size(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("limits", "clip", "name"),
     [
-        (replace(LIMITS, max_pixels=320 * 180 - 1), Clip(frames=5, options=FAST), "pixels"),
-        (replace(LIMITS, max_streams=1), Clip(frames=5, options=FAST, audio="aac"), "streams"),
-        (replace(LIMITS, max_duration_s=1.9), Clip(frames=60, options=FAST), "duration"),
+        (MediaLimits(max_pixels=320 * 180 - 1), Clip(frames=5, options=FAST), "pixels"),
+        (MediaLimits(max_streams=1), Clip(frames=5, options=FAST, audio="aac"), "streams"),
+        (MediaLimits(max_duration_s=1.9), Clip(frames=60, options=FAST), "duration"),
         (LIMITS, Clip(frames=300, fps=Fraction(240), options=FAST), "fps"),
+        (MediaLimits(max_pixel_rate=320 * 180 * 24), Clip(frames=60, options=FAST), "pixel_rate"),
         (LIMITS, Clip(times=[0, 10 * 3600 * 25], options=FAST), "gap"),
-        (replace(LIMITS, fill_slack_frames=10), Clip(times=[0, 9 * 60 * 25], options=FAST), "fill"),
-        (replace(LIMITS, max_duration_s=1, max_fps=5), Clip(frames=9, options=FAST), "frames"),
+        (MediaLimits(fill_slack_frames=10), Clip(times=[0, 9 * 60 * 25], options=FAST), "fill"),
+        (MediaLimits(max_duration_s=1, max_fps=5), Clip(frames=9, options=FAST), "frames"),
     ],
 )
 def test_every_limit_has_its_name(limits: MediaLimits, clip: Clip, name: str, tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_sound_alone_is_no_video_and_a_cover_picture_does_not_count(tmp_path: Pa
 
 def test_slides_pass_on_a_slower_grid(tmp_path: Path) -> None:
     clip = Clip(times=[0, 200, 650, 1000, 1400], fps=Fraction(10), options=FAST)
-    result = probe_clip(tmp_path, clip, "a.mkv", replace(LIMITS, fill_slack_frames=200))
+    result = probe_clip(tmp_path, clip, "a.mkv", MediaLimits(fill_slack_frames=200))
     assert result.plan.fps.num == 2
     assert result.plan.frames <= 300
 
@@ -140,3 +140,47 @@ def test_a_table_that_asks_for_more_memory_than_there_is_was_made_up(
     monkeypatch.setattr("sfserver.media.source.probe.scan_packets", ask_for_too_much)
     with pytest.raises(UnsupportedMediaError, match="tables make no sense"):
         probe_clip(tmp_path, Clip(frames=5, options=FAST))
+
+
+@pytest.mark.parametrize(("frames", "fits"), [(49, True), (52, False)])
+def test_a_short_clip_may_cost_what_two_seconds_may(tmp_path: Path, frames: int, fits: bool) -> None:
+    limits = MediaLimits(max_pixel_rate=320 * 180 * 25, max_fps=1000)
+    clip = Clip(frames=frames, fps=Fraction(500), options=FAST)
+    if fits:
+        assert probe_clip(tmp_path, clip, "a.mkv", limits).facts.video.frames == frames
+        return
+    with pytest.raises(MediaLimitError) as caught:
+        probe_clip(tmp_path, clip, "a.mkv", limits)
+    assert caught.value.code == "limit_pixel_rate"
+
+
+@pytest.mark.parametrize(
+    ("size", "fps"),
+    [((3840, 2160), 60), ((3840, 2160), 120), ((1920, 1080), 240), ((7680, 4320), 60), ((8192, 4320), 60)],
+)
+def test_what_cameras_record_keeps_within_the_pixel_rate(size: tuple[int, int], fps: int) -> None:
+    assert size[0] * size[1] * fps * 1.1 <= LIMITS.max_pixel_rate
+
+
+@pytest.mark.parametrize("codec", ["jpeg2000", "snow"])
+def test_a_codec_that_we_do_not_mean_to_decode_is_named(tmp_path: Path, codec: str) -> None:
+    options = {"strict": "experimental", "pred": "1"} if codec == "snow" else {}
+    source = make_clip(tmp_path / "a.bin", Clip(codec, 3, options=options), format="avi")
+    with pytest.raises(UnsupportedMediaError, match=f"no decoder for its video codec .{codec}.") as caught:
+        probe(source, tmp_path, LIMITS, ignore)
+    assert caught.value.code == "unsupported_media"
+
+
+def test_a_sound_that_we_do_not_mean_to_decode_is_as_if_there_were_none(tmp_path: Path) -> None:
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w", format="matroska") as out:
+        video, sound = out.add_stream("mpeg4", rate=25), out.add_stream("tta", rate=48_000, layout="stereo")
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        for _ in range(13):
+            out.mux(video.encode(av.VideoFrame(64, 48, "yuv420p")))
+        for block in tone(0.5):
+            out.mux(sound.encode(block))
+        out.mux(video.encode(None))
+        out.mux(sound.encode(None))
+    result = probe(path, tmp_path, LIMITS, ignore)
+    assert (result.facts.audio, result.plan.audio) == (None, None)

@@ -1,0 +1,58 @@
+"""Audio: the sound, one encoder run for all rungs, handed over in parts as it gets along."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from sfserver.infra.queue.contract import Queue
+from sfserver.media.contract import AudioResult
+from sfserver.media.encode.audio import AudioArguments
+from sfserver.models import Job
+from sfserver.stages import probe
+from sfserver.tasks.stage import Claim, Inputs, Stage, Unit
+
+KIND = "audio"
+_SLACK_BYTES = 4 << 20
+
+
+def _units(_session: Session, job: Job) -> Sequence[Unit]:
+    return [Unit()] if (job.plan or {}).get("audio") else []
+
+
+def _arguments(inputs: Inputs) -> AudioArguments:
+    claim = inputs.claim
+    return AudioArguments(inputs.source(), claim.plan, len(inputs.parts(KIND)), claim.limits)
+
+
+def _outputs(claim: Claim) -> Sequence[str]:
+    plan = claim.plan_json or {}
+    return [f"audio.{part}.m4s" for part in range(len(plan["audio"]["part_ends"]))] if plan.get("audio") else []
+
+
+def _bound_bytes(inputs: Inputs) -> int:
+    plan = inputs.claim.plan
+    bps = plan.audio.bitrate_bps if plan.audio else 0
+    return int(2 * bps / 8 * _duration_s(inputs.claim)) + _SLACK_BYTES
+
+
+def _share(claim: Claim, report: dict[str, Any]) -> float:
+    return min(1.0, float(report.get("audio_s", 0.0)) / max(_duration_s(claim), 0.001))
+
+
+def _duration_s(claim: Claim) -> float:
+    return claim.plan.frames * claim.plan.fps.den / claim.plan.fps.num
+
+
+AUDIO: Stage[AudioArguments, AudioResult] = Stage(
+    kind=KIND,
+    queue=Queue.AUDIO,
+    run="sfserver.media.encode.audio:run_audio",
+    arguments=_arguments,
+    needs=(probe.KIND,),
+    weight=0.04,
+    units=_units,
+    outputs=_outputs,
+    bound_bytes=_bound_bytes,
+    share=_share,
+)
