@@ -51,16 +51,16 @@ class Bench:
 
 
 class Attempt:
-    """What happens to one claim. `cancel` may be called from any thread."""
+    """What happens to one claim. `folder` is where its files lie. `cancel` may be called from any thread."""
 
     def __init__(self, bench: Bench, claim: Claim) -> None:
         self.claim = claim
         self._bench, self._work = bench, bench.work
         self._stage: AnyStage = bench.work.stages[claim.kind]
-        self._folder = bench.folder / claim.name
+        self.folder = bench.folder / claim.name
         self._heartbeat = Heartbeat(bench.work, claim, self._stalled)
         self._cancelled = Event()
-        self._inputs = StoredInputs(bench.work, claim, self._folder / "in", self._heartbeat.progressed)
+        self._inputs = StoredInputs(bench.work, claim, self.folder / "in", self._heartbeat.progressed)
 
     def cancel(self) -> None:
         """Say that the job is not wanted any more."""
@@ -72,7 +72,7 @@ class Attempt:
             with self._heartbeat:
                 self._record_end()
         finally:
-            remove_tree(self._folder)
+            remove_tree(self.folder)
 
     def _record_end(self) -> None:
         claim, said = self.claim, {"job_id": self.claim.job_id, "kind": self.claim.kind, "index": self.claim.index}
@@ -103,17 +103,17 @@ class Attempt:
             self._set_back(Happening.CRASHED, f"met an internal error ({type(error).__name__})")
 
     def _make(self) -> StageRun:
-        self._folder.mkdir(parents=True)
+        self.folder.mkdir(parents=True)
         arguments = self._stage.arguments(self._inputs)
         most = 3 * self.claim.source_size_bytes + self._work.settings.sandbox.output_slack_bytes
         bound = min(most, self._stage.bound_bytes(self._inputs))
         self._make_room(bound)
-        reports = Reports(self._work, self._stage, self.claim, self._folder, self._heartbeat.progressed)
+        reports = Reports(self._work, self._stage, self.claim, self.folder, self._heartbeat.progressed)
         self._heartbeat.is_watched = True
         run = self._bench.sandbox.run(
             self._stage.run,
             arguments,
-            self._folder,
+            self.folder,
             readable=self._inputs.readable(),
             output_bytes=bound,
             on_report=reports.take,
@@ -133,7 +133,7 @@ class Attempt:
             if name not in allowed:
                 raise ChildCrashed(f"made a file that is not its own: {name[:100]!r}")
             self._work.store.put_file(
-                self._stage.key(self.claim, name), output_file(self._folder, name), self._heartbeat.progressed
+                self._stage.key(self.claim, name), output_file(self.folder, name), self._heartbeat.progressed
             )
 
     def _make_room(self, bound: int) -> None:
@@ -152,7 +152,7 @@ class Attempt:
         source = self._inputs.fetched.get(self.claim.source_key)
         outage = find_outage(self._bench.folder, source, memory_reserve_bytes=reserve)
         # A media process may write in its folder, but no wall of its lets it remove that.
-        if outage is None and not self._folder.exists():
+        if outage is None and not self.folder.exists():
             outage = "the folder of a running step was removed under it"
         if outage is not None:
             log.warning("task.outage", job_id=self.claim.job_id, kind=self.claim.kind, detail=outage, reason=reason)

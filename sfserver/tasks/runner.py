@@ -12,6 +12,7 @@ from sfserver.errors import TransientError
 from sfserver.infra.clock import db_now
 from sfserver.infra.events.contract import Message
 from sfserver.infra.queue.contract import Queue
+from sfserver.infra.removal import remove_tree
 from sfserver.media.sandbox.parent import Sandbox
 from sfserver.models import WorkerNode, new_id
 from sfserver.settings import WorkerSettings
@@ -46,6 +47,7 @@ class Runner:
         self._bench = Bench(work, sandbox, folder, self._stopping)
         self._lock = Lock()
         self._running: dict[str, Attempt] = {}
+        self._left: set[Path] = set()
         counts: Mapping[Queue, int] = slot_counts(work.settings.worker)
         self._slots = Slots(counts, self._find_work)
         self._threads: list[Thread] = []
@@ -84,6 +86,8 @@ class Runner:
             with self._lock:
                 if self._running.get(attempt.claim.task_id) is attempt:
                     del self._running[attempt.claim.task_id]
+                if attempt.folder.exists():
+                    self._left.add(attempt.folder)
 
     def _on_cancel(self, message: Message) -> None:
         with self._lock:
@@ -115,6 +119,16 @@ class Runner:
         """Say that this worker lives before leases are judged: after an outage of the database nobody has said so."""
         self._beat()
         self._sweep(Here(self._slots.has_idle, self._is_running))
+        self._remove_left()
+
+    def _remove_left(self) -> None:
+        """Try again to remove the folders that an outage of the disk kept."""
+        with self._lock:
+            left, self._left = self._left, set()
+        for folder in left:
+            remove_tree(folder)
+        with self._lock:
+            self._left |= {folder for folder in left if folder.exists()}
 
     def _beat(self) -> None:
         with self._work.database.write() as session:

@@ -9,6 +9,7 @@ from sfserver.infra.events.contract import Message
 from sfserver.models import Task, WorkerNode
 from sfserver.tasks import attempt as attempts
 from sfserver.tasks.runner import Runner
+from sfserver.tasks.sweep import Here
 from sfserver.wire.jobs import JobStatus, StageState
 from tests.tasks.harness import Harness
 from tests.tasks.stub_sandbox import StubSandbox
@@ -16,7 +17,7 @@ from tests.tasks.stub_sandbox import StubSandbox
 PATIENCE_S = 30.0
 
 
-def sweep_nothing() -> None:
+def sweep_nothing(_here: Here) -> None:
     """Find out what happens by bells alone."""
 
 
@@ -111,3 +112,21 @@ def test_a_worker_that_stops_puts_its_tasks_back_uncharged(harness: Harness, san
     assert (task.state, task.attempts, task.losses, task.lease_until) == (StageState.WAITING, 0, 0, None)
     harness.finish()
     assert harness.job(job_id).status == JobStatus.READY
+
+
+def test_folders_that_a_disk_would_not_let_go_are_removed_by_a_later_sweep(
+    harness: Harness, sandbox: StubSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempts, "remove_tree", lambda _folder: None)
+    harness.runtime.settings.worker.sweep_s = PATIENCE_S
+    folder = harness.runtime.settings.data_dir / "work"
+    runner = Runner(harness.runtime, sandbox, folder, sweep_nothing)  # type: ignore[arg-type]
+    done = when(harness, lambda message: message["kind"] == "done")
+    runner.start()
+    harness.new_job()
+    assert done.wait(PATIENCE_S)
+    runner.stop()
+    assert len(list(folder.iterdir())) >= sum(sandbox.runs.values()) > 0
+    runner._beat_and_sweep()
+    assert list(folder.iterdir()) == []
+    assert runner._left == set()
