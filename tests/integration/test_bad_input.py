@@ -100,7 +100,7 @@ def test_too_many_pixels_names_limit_and_value(small_server: EmbeddedServer, tmp
     job = small_server.wait(small_server.upload(make_clip(tmp_path / "big.mp4", clip))["job_id"])
     assert (job["status"], job["error"]["code"]) == ("failed", "limit_pixels")
     assert "100,000" in job["error"]["detail"]
-    assert "230400" in job["error"]["detail"]
+    assert "230,400" in job["error"]["detail"]
 
 
 def test_a_slightly_damaged_video_is_kept_with_a_warning_a_ruined_one_is_not(
