@@ -12,10 +12,12 @@ import pytest
 from tests.integration.remains import assert_clean
 from tests.integration.server import EmbeddedServer
 from tests.promises.ledger import Proof, sizes
+from tests.promises.reaper import wait_until
 
 pytestmark = pytest.mark.promise("D6")
 BOUNDARY = "kill"
 PADDING_BYTES = 6 << 20
+GONE_S = 30.0
 
 
 def body(data: bytes, pause_s: float) -> Iterator[bytes]:
@@ -78,7 +80,7 @@ def kill_while_receiving(server: EmbeddedServer, proof: Proof, data: bytes) -> s
 
 
 def check_what_is_left(server: EmbeddedServer, acknowledged: set[str], data: bytes) -> None:
-    """An upload whose answer was cut off may be there whole; a part of one never is. Then all are removed."""
+    """An upload whose answer was cut off may be there whole; a part of one never is. Then all are removed, soon."""
     present = listed(server)
     assert acknowledged <= present
     assert sources(server) == present
@@ -88,4 +90,4 @@ def check_what_is_left(server: EmbeddedServer, acknowledged: set[str], data: byt
     for video in present:
         assert server.http.delete(f"/api/videos/{video}", params={"purge": "1"}).status_code == 204
     assert_clean(server.data_dir)
-    assert sources(server) == set()
+    wait_until(lambda: sources(server) == set(), GONE_S)
