@@ -55,7 +55,7 @@ class Task(Keyed, Base):
 
 
 class TaskPart(Keyed, Base):
-    """A finished part of a running task (audio): survives a retry of its task."""
+    """A finished part of a running task: survives a retry of its task."""
 
     __tablename__ = "task_parts"
     __table_args__ = (UniqueConstraint("task_id", "index"),)

@@ -3,7 +3,7 @@
 Whoever calls any of this holds the job's lock (`repository.lock_job`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 
@@ -132,15 +132,15 @@ def discard_job(session: Session, stages: Stages, job: Job) -> list[str]:
     return [*keys, *recorded_keys(session, stages, job, tasks)]
 
 
-def recorded_keys(session: Session, stages: Stages, job: Job, tasks: Iterable[Task]) -> list[str]:
+def recorded_keys(session: Session, stages: Stages, job: Job, tasks: Sequence[Task]) -> list[str]:
     """Return the keys of everything these tasks have recorded, finished parts of unfinished ones included."""
     video = session.get_one(Video, job.video_id)
     keys = []
     for task in tasks:
         if task.kind in stages and task.state == StageState.DONE:
             keys += stages[task.kind].keys(claim_of(task, job, video))
-    for task in tasks:
-        keys += [part.key for part in repository.parts_of(session, task.id)] if task.kind == "audio" else []
+    mine = {task.id for task in tasks}
+    keys += [key for task_id, key in repository.part_keys(session, job.id) if task_id in mine]
     return list(dict.fromkeys(keys))
 
 

@@ -72,6 +72,12 @@ def parts_of(session: Session, task_id: str) -> Sequence[TaskPart]:
     return session.scalars(select(TaskPart).where(TaskPart.task_id == task_id).order_by(TaskPart.index)).all()
 
 
+def part_keys(session: Session, job_id: str) -> Sequence[tuple[str, str]]:
+    """Return the task and the key of every recorded part of a job's tasks, in one query."""
+    mine = select(TaskPart.task_id, TaskPart.key).join(Task, Task.id == TaskPart.task_id).where(Task.job_id == job_id)
+    return [(task_id, key) for task_id, key in session.execute(mine.order_by(TaskPart.task_id, TaskPart.index))]
+
+
 def delete_parts(session: Session, task_id: str) -> None:
     """Forget the recorded parts of a task."""
     session.execute(delete(TaskPart).where(TaskPart.task_id == task_id))

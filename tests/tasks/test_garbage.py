@@ -6,7 +6,8 @@ import pytest
 from sqlalchemy.orm import Session
 
 from sfserver.errors import StoreUnavailableError
-from sfserver.models import Garbage
+from sfserver.infra.queue.contract import Queue
+from sfserver.models import Garbage, TaskPart
 from sfserver.tasks import garbage, repository
 from tests.tasks.harness import DAY_S, Harness
 
@@ -149,3 +150,15 @@ def test_one_sweep_collects_some_and_the_next_ones_the_rest(harness: Harness) ->
     for number in range(120):
         discard(harness, [f"a/{number}"])
     assert [collect(harness) for _ in range(4)] == [50, 50, 20, 0]
+
+
+def test_parts_that_any_kind_of_stage_recorded_go_with_its_job(harness: Harness) -> None:
+    job_id = harness.probed(chunks=2)
+    claim, key = harness.take(Queue.ENCODE), "chunks/a/encode-0/1/part.0"
+    harness.put(key)
+    with harness.runtime.database.write() as session:
+        session.add(TaskPart(task_id=claim.task_id, index=0, key=key, result={}))
+    harness.cancel(job_id)
+    assert key in harness.garbage()
+    harness.sweep(after_s=DAY_S)
+    assert key not in harness.objects()
