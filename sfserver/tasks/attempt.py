@@ -142,9 +142,7 @@ class Attempt:
         free = self._work.store.free_bytes()
         if free is not None and free < needed:
             detail = f"this step may need {needed >> 20} MiB, {free >> 20} MiB are free"
-            raise StorageFullError(
-                detail, hint="make room on the server's disk: it goes on by itself", errno=errno.ENOSPC
-            )
+            raise StorageFullError(detail, hint=_ROOM_HINT, errno=errno.ENOSPC)
 
     def _judge(self, reason: str, otherwise: Happening) -> None:
         """Tell an outage, which this worker sees itself, from the word or death of a process that its input owns."""
