@@ -146,6 +146,7 @@ def renew_task(context: StageContext, task: Task) -> None:
 def forget_attempts(row: JobStage, task: Task, now: datetime) -> None:
     """Have a task wait again as if it were new, its stage's sums without it; the raised token fences its worker."""
     row.attempts, row.crashes = row.attempts - task.attempts, row.crashes - task.crashes
+    row.losses -= task.losses - (task.state == StageState.RUNNING)  # a running attempt is charged in advance
     lifecycle.move(task, Happening.RENEWED, RetryPolicy(), now)
     task.token, task.error = task.token + 1, None
 

@@ -97,7 +97,7 @@ def after(state: StageState, happening: Happening, counters: Counters, policy: R
     following = TRANSITIONS.get((state, happening))
     if following is None:
         raise ImpossibleError(f"{happening} cannot happen to a task that is {state}")
-    charged = _charge(happening, counters)
+    charged = _charge(state, happening, counters)
     if _is_too_much(happening, charged, policy):
         return Step(StageState.FAILED, charged, given_up=True)
     return Step(following, charged, _delay_s(happening, charged, policy))
@@ -127,10 +127,12 @@ _COSTS = {
 }
 
 
-def _charge(happening: Happening, now: Counters) -> Counters:
+def _charge(state: StageState, happening: Happening, now: Counters) -> Counters:
     if happening is Happening.RENEWED:
         return Counters()
     cost = _COSTS.get(happening, _REFUND)
+    if happening is Happening.CANCELLED and state is StageState.RUNNING:
+        cost = _REFUND
     return Counters(
         attempts=max(0, now.attempts + cost.attempts),
         crashes=now.crashes + cost.crashes,

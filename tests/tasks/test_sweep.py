@@ -2,7 +2,7 @@
 
 import pytest
 
-from sfserver.errors import StoreUnavailableError
+from sfserver.errors import DamagedMediaError, StoreUnavailableError
 from sfserver.infra.clock import db_now
 from sfserver.infra.queue.contract import Queue
 from sfserver.models import JobStage, WorkerNode
@@ -207,3 +207,14 @@ def test_a_lease_is_as_long_as_set(harness: Harness) -> None:
     assert task.lease_until is not None
     assert task.started_at is not None
     assert (task.lease_until - task.started_at).total_seconds() == harness.runtime.settings.worker.lease_s
+
+
+def test_a_retry_begins_with_no_losses_of_the_stage_either(harness: Harness) -> None:
+    job_id = harness.probed(chunks=1)
+    harness.vanish(harness.take())
+    harness.shift_clock(2)
+    claim = harness.take()
+    assert record.record_failure(harness.runtime, claim, DamagedMediaError("no frames")) is Recorded.RECORDED
+    assert (harness.task(claim).losses, harness.stage(job_id, "encode").losses) == (1, 1)
+    harness.retry(job_id)
+    assert (harness.task(claim).losses, harness.stage(job_id, "encode").losses) == (0, 0)
