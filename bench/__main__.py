@@ -1,6 +1,6 @@
 """Run every measurement and print one table for each."""
 
-from bench import captioner, quality, serving, transcode, upload
+from bench import captioner, live, packaging, quality, serving, transcode, upload, written
 
-for measurement in (transcode, quality, serving, upload, captioner):
+for measurement in (transcode, quality, live, packaging, written, serving, upload, captioner):
     measurement.main()

@@ -134,10 +134,9 @@ def _leaf(planes: tuple[Plane, ...], shape: tuple[float, ...], tones: tuple[floa
 
 def _blur(plane: Plane, times: int) -> Plane:
     """Apply the 1-2-1 kernel both ways: a lens."""
-    for _ in range(times):
-        plane = (plane + (np.roll(plane, 1, 0) + np.roll(plane, -1, 0)) / 2) / 2
-        plane = (plane + (np.roll(plane, 1, 1) + np.roll(plane, -1, 1)) / 2) / 2
-    return plane.astype(np.float32)
+    for axis in (0, 1) * times:
+        plane = ((plane + (np.roll(plane, 1, axis) + np.roll(plane, -1, axis)) / 2) / 2).astype(np.float32)
+    return plane
 
 
 # Cameras -------------------------------------------------------------------------------------------------------------
@@ -161,14 +160,15 @@ def _places(start: float, count: int, half: int, look: Look) -> npt.NDArray[np.f
     return (start + at / look.zoom + look.wind * swing) / half
 
 
-def _resample(plane: Plane, at: npt.NDArray[np.float64], axis: int) -> Plane:
+def _resample(plane: Plane, at: npt.NDArray[np.floating], axis: int) -> Plane:
     low = np.floor(at).astype(np.intp)
     part = (at - low).astype(np.float32)
     if low[-1] - low[0] == len(low) - 1 and np.ptp(part) < 1e-3:
         a, b = (np.moveaxis(np.moveaxis(plane, axis, 0)[low[0] + k : low[-1] + 1 + k], 0, axis) for k in (0, 1))
     else:
         a, b = plane.take(low, axis), plane.take(low + 1, axis)
-    return a + (b - a) * (part[:, None] if axis == 0 else part)
+    between: Plane = a + (b - a) * (part[:, None] if axis == 0 else part)
+    return between
 
 
 def _shake(t: int, strength: float) -> tuple[float, float]:
@@ -192,7 +192,7 @@ def _shaded(planes: Planes, t: int, strength: float) -> Planes:
 @cache
 def _sky() -> Plane:
     noise = landscape(np.random.default_rng(14), 640, 1200, contrast=40.0, slope=1.5).astype(np.float32)
-    return (noise - 126) / 40
+    return ((noise - 126) / 40).astype(np.float32)
 
 
 def _over(below: Planes, above: Planes, mask: Plane, top: int) -> Planes:
@@ -222,7 +222,8 @@ def _drive(t: int) -> Planes:
 def _hedge(width: int, rows: int) -> Plane:
     x = np.arange(width)
     edge = 150 + 70 * np.sin(x / 140) + 50 * np.sin(x / 57 + 1) + 18 * np.sin(x / 11)
-    return np.clip((np.arange(rows)[:, None] - edge) / 6, 0, 1).astype(np.float32)
+    cover: Plane = np.clip((np.arange(rows)[:, None] - edge) / 6, 0, 1).astype(np.float32)
+    return cover
 
 
 def _crossing(t: int) -> Planes:
@@ -333,7 +334,7 @@ def _text() -> Plane:
                     page[y + dy : y + dy + 3, x : x + 14] = 30
                 x += 18
             x += 16
-    return (page + np.roll(page, 1, 1) + np.roll(page, 1, 0)).astype(np.float32) / 3
+    return ((page + np.roll(page, 1, 1) + np.roll(page, 1, 0)) / 3).astype(np.float32)
 
 
 def _chase(t: int) -> Planes:

@@ -20,6 +20,7 @@ from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType, VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.stream import VideoStream
 
 from bench.material import FPS
 from bench.measuring import Row, print_table
@@ -41,7 +42,7 @@ Frames = Callable[[], Iterator[VideoFrame]]
 class Encoded:
     """A rung's packets and what decodes them."""
 
-    packets: list[Packet]
+    packets: "list[Packet[VideoStream]]"
     config: bytes
     size: int
 
@@ -125,7 +126,7 @@ def _stock(rung: Rung) -> VideoCodecContext:
 
 def encode(frames: Iterable[VideoFrame], context: VideoCodecContext) -> Encoded:
     """Encode all frames."""
-    packets: list[Packet] = []
+    packets: list[Packet[VideoStream]] = []
     for frame in frames:
         packets += context.encode(frame)
     packets += context.encode(None)

@@ -159,4 +159,6 @@ def _glyph(letter: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
     shape[np.abs(ring - radius) < pen / 2] = 1
     bar = int(rng.integers(0, tall - pen))
     shape[bar : bar + pen, wide // 8 : wide - wide // 6] = 1
-    return shape[: tall // 4 * 4, : wide // 4 * 4].reshape(tall // 4, 4, wide // 4, 4).mean((1, 3))
+    fours = shape[: tall // 4 * 4, : wide // 4 * 4].reshape(tall // 4, 4, wide // 4, 4)
+    cover: npt.NDArray[np.float32] = fours.mean((1, 3))
+    return cover

@@ -12,19 +12,10 @@ from threading import Event, Semaphore
 import structlog
 
 from bench.measuring import Row, print_table
-from sfserver.deps import Runtime
-from sfserver.infra.clock import db_now
-from sfserver.infra.db import Database
-from sfserver.infra.events.memory import InProcessBus
+from bench.runtime import CountingBell, add_job, open_runtime
 from sfserver.infra.queue.contract import Queue
-from sfserver.infra.schema import upgrade_schema
-from sfserver.infra.storage.directory import DirectoryStore
-from sfserver.models import User, Video
-from sfserver.roots.runtime import make_runtime
-from sfserver.settings import Settings
 from sfserver.tasks import record
 from sfserver.tasks.claim import claim_task
-from sfserver.tasks.pipeline import create_job
 from sfserver.tasks.slots import Slots
 from sfserver.tasks.stage import Claim
 from sfserver.tasks.sweep import Here, sweep
@@ -34,41 +25,13 @@ FEW, MANY = 30, 3000
 _SWEEPS_AN_HOUR = 360
 
 
-class CountingBell:
-    """A doorbell nobody answers."""
-
-    def __init__(self) -> None:
-        self.rings = 0
-
-    def ring(self, queue: Queue) -> None:
-        self.rings += 1
-
-    def answer(self, on_ring: Callable[[Queue], None]) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-
 class Bench:
     """A runtime whose one job has `chunks` chunks."""
 
     def __init__(self, folder: Path, chunks: int) -> None:
-        settings = Settings(data_dir=folder)
-        settings.worker.lease_s = 1e5  # nothing that is claimed here comes back
-        database = Database(settings.database_url)
-        upgrade_schema(database)
         self.bell = CountingBell()
-        self.runtime: Runtime = make_runtime(
-            settings,
-            database=database,
-            doorbell=self.bell,
-            store=DirectoryStore(folder),
-            bus=InProcessBus(),
-            signing_key=b"k" * 32,
-            version="bench",
-        )
-        self._upload()
+        self.runtime = open_runtime(folder, self.bell)
+        add_job(self.runtime, source_size_bytes=1 << 30)
         probe = self.claim(Queue.IO)
         record.record_success(self.runtime, probe, run_of(probe_result(chunks, audio=False)))
 
@@ -83,25 +46,6 @@ class Bench:
 
     def done(self, claim: Claim) -> None:
         record.record_success(self.runtime, claim, run_of(chunk_result(claim.index)))
-
-    def _upload(self) -> None:
-        with self.runtime.database.write() as session:
-            user = User(name="local", created_at=db_now(session))
-            session.add(user)
-            session.flush()
-            video = Video(
-                owner_id=user.id,
-                title="film",
-                source_key="source/v/u",
-                source_name="film.mp4",
-                source_size_bytes=1 << 30,
-                source_sha256="0" * 64,
-                generation=0,
-                created_at=db_now(session),
-            )
-            session.add(video)
-            session.flush()
-            create_job(session, self.runtime, video, "mp4")
 
 
 def cpu_ms(action: Callable[[], object]) -> float:
@@ -129,7 +73,10 @@ def idle_rings(bench: Bench, *, busy: bool) -> int:
 
     def hold(_queue: Queue) -> Callable[[], None] | None:
         taken.release()
-        return (lambda: freed.wait() and None) if busy and not freed.is_set() else None
+        return wait if busy and not freed.is_set() else None
+
+    def wait() -> None:
+        freed.wait()
 
     slots = Slots(dict.fromkeys(Queue, 1), hold)
     slots.start()

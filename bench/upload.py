@@ -1,20 +1,17 @@
 """How fast a big upload is taken, against `cp`, fsync and sha256sum of the same file; what it costs in memory."""
 
 import argparse
-import json
 import os
-import socket
 import statistics
 import subprocess
 import tempfile
 import time
 from pathlib import Path
-from urllib.parse import urlsplit
 
+from bench.clients import post_file
 from bench.measuring import Peak, Row, print_table, rss_bytes, spread
 from tests.integration.server import EmbeddedServer
 
-_BOUNDARY = "bench-boundary"
 _MP4_HEAD = bytes.fromhex("00000018667479706d70343200000000") + b"mp42isom"
 
 
@@ -86,33 +83,10 @@ def _copy(file: Path) -> float:
 
 
 def _post(server: EmbeddedServer, file: Path) -> tuple[float, float]:
-    """Send the file by sendfile(2), which costs the client little; return seconds in all and for the answer."""
-    parts = urlsplit(server.url)
-    before = f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="{file.name}"\r\n\r\n'.encode()
-    after = f"\r\n--{_BOUNDARY}--\r\n".encode()
-    length = len(before) + file.stat().st_size + len(after)
-    head = (
-        f"POST /api/upload HTTP/1.1\r\nHost: {parts.netloc}\r\nAuthorization: Bearer {server.token}\r\n"
-        f"Content-Type: multipart/form-data; boundary={_BOUNDARY}\r\nContent-Length: {length}\r\n"
-        "Connection: close\r\n\r\n"
-    ).encode()
-    started = time.monotonic()
-    with (
-        socket.create_connection((parts.hostname or "", parts.port or 80), timeout=120) as line,
-        file.open("rb") as body,
-    ):
-        line.sendall(head + before)
-        line.sendfile(body)
-        line.sendall(after)
-        sent = time.monotonic()
-        answer = b""
-        while part := line.recv(1 << 16):
-            answer += part
-    ended = time.monotonic()
-    assert answer.startswith(b"HTTP/1.1 201"), answer
-    video_id = json.loads(answer.partition(b"\r\n\r\n")[2])["video_id"]
-    server.http.delete(f"/api/videos/{video_id}", params={"purge": 1})
-    return ended - started, ended - sent
+    """Send the file and remove it again; return seconds in all and for the answer."""
+    posted = post_file(server.url, server.token, file)
+    server.http.delete(f"/api/videos/{posted.answer['video_id']}", params={"purge": 1})
+    return posted.answered_at - posted.began_at, posted.answered_at - posted.sent_at
 
 
 if __name__ == "__main__":

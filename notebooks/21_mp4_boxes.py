@@ -11,15 +11,16 @@
 # ---
 
 # %% [markdown]
-# # 21 · MP4 boxes, sample tables and byte ranges
+# # 21 · MP4 boxes, chunk objects and byte ranges
 #
 # **Goal.** An MP4 file looks like a wall of bytes. At the end of this notebook you can read one with thirty lines of
-# Python, write one, and serve one *that does not exist*: a file whose head is stored, whose body is put together from
-# two other files while somebody downloads it, and in which every player can seek.
+# Python, write one in pieces that can be watched while later pieces are still being made, and serve one *that does not
+# exist*: a file whose head is stored, whose body is put together from many objects while somebody downloads it, and in
+# which every player can seek.
 #
-# StreamForge keeps each encoded byte once: one file for the picture of each quality and one for the sound. HLS players
-# read ranges of those files. A download, or a `<video src>`, wants one ordinary MP4. We derive how both come from the
-# same bytes, first as a toy and then with `sfserver.media`, and assert that the two agree.
+# StreamForge keeps each encoded byte once: what an encode task stores, a *chunk object*, is what players read. HLS
+# players read byte ranges of the objects, live and later. A download, or a `<video src>`, wants one ordinary MP4. We
+# derive how both come from the same bytes, first as a toy and then with `sfserver.media`, and assert that they agree.
 
 # %%
 import bisect
@@ -27,7 +28,9 @@ import io
 import itertools
 import random
 import struct
+import tempfile
 import timeit
+from pathlib import Path
 
 import av
 import matplotlib.pyplot as plt
@@ -40,12 +43,12 @@ plt.rcParams.update(
 # %% [markdown]
 # ## A clip to take apart
 #
-# 4.5 seconds: a bright bar walks over a dark, grainy ground, and a tone. A **GOP** (group of pictures) is 20 frames
+# 12.5 seconds: a bright bar walks over a dark, grainy ground, and a tone. A **GOP** (group of pictures) is 20 frames
 # = 2 s: one frame that stands alone and 19 that refer to others. Up to two *B-frames* in a row refer to a **later**
 # frame, so the encoder has to send frames in another order than they are shown in. Remember this; it costs us a table.
 
 # %%
-FPS, GOP, FRAMES, WIDTH, HEIGHT, RATE = 10, 20, 45, 192, 128, 48_000
+FPS, GOP, FRAMES, WIDTH, HEIGHT, RATE = 10, 20, 125, 192, 128, 48_000
 
 
 def picture(n: int) -> av.VideoFrame:
@@ -322,131 +325,136 @@ for k in range(len(gops)):
 print("sound fragments:", [len(fragment) for fragment in audio_fragments], "bytes")
 
 # %% [markdown]
-# ## Two stored files …
+# ## Chunk objects
 #
-# A track file is `ftyp moov sidx` and then the fragments. `moov` has no samples in it, only what they are; `sidx` says
-# how long each fragment is. Joining pieces that were encoded on different machines is plain concatenation.
+# A film is cut into *chunks* of whole GOPs, and one task encodes one chunk. It writes the fragments of its GOPs one
+# behind the other into one file, and that file is stored as an **object**: it has a key, it is whole, and it never
+# changes. Nothing is joined afterwards.
+#
+# The first chunks are short, so that somebody can begin to watch: three of one GOP. Then they grow, since a task has a
+# fixed cost: 4 s, 8 s, 12 s.
+
 
 # %%
-from sfserver.media.contract import AudioPlan, PicturePlan, Rung
-from sfserver.media.mp4.movie import audio_track, build_sidx, build_track_header, video_track
-from sfserver.media.mp4.tracks import TrackTable, run_lengths
+def toy_cut(gops: int) -> list[tuple[int, int]]:
+    lengths = itertools.chain([1, 1, 1, 2, 4], itertools.repeat(6))
+    cuts = [0]
+    while cuts[-1] < gops:
+        cuts.append(min(gops, cuts[-1] + next(lengths)))
+    return list(itertools.pairwise(cuts))
 
-rung = Rung("360p", WIDTH, HEIGHT, 0, "libx264", {}, "")
-picture_track = video_track(rung, timescale, PicturePlan(), avcc, delay)
-sound_track = audio_track(AudioPlan(1, 128_000, RATE, 2, 0, []), asc, 128_000)
-picture_table, sound_table = (
-    TrackTable.join(read_fragment(fragment) for fragment in fragments)
-    for fragments in (video_fragments, audio_fragments)
-)
-run_lengths(picture_table.composition_offsets)[0][:6], run_lengths(picture_table.composition_offsets)[1][:6]
+
+print(toy_cut(len(gops)), "of", len(gops), "GOPs; a minute:", toy_cut(30))
 
 # %% [markdown]
-# `run_lengths` is the inverse of our `unfold`:
+# The class cuts frames. After the opening it cuts only where the *source* has a keyframe, or a task would have to
+# decode what comes before its first frame; ours has one every 2 s, so the two agree. The sound is encoded in one run
+# and handed over in *parts*: the opening's seconds, then 30 s each.
 
 # %%
+from sfserver.media.encode.chunks import audio_part_ends, plan_chunks
+
+plan = plan_chunks(FRAMES, GOP, range(0, FRAMES, GOP))
+assert [(chunk.start_frame // GOP, -(-chunk.end_frame // GOP)) for chunk in plan] == toy_cut(len(gops))
+part_cuts = list(itertools.pairwise([0, *audio_part_ends(FRAMES, GOP)]))
+
+store = {f"360p.{n}.m4s": b"".join(video_fragments[a:b]) for n, (a, b) in enumerate(toy_cut(len(gops)))}
+store |= {f"audio.{n}.m4s": b"".join(audio_fragments[a:b]) for n, (a, b) in enumerate(part_cuts)}
+{key: len(data) for key, data in store.items()}
+
+# %% [markdown]
+# ### What is remembered of a chunk
+#
+# Nobody wants to read an object again to know what is in it. A row beside it says, for each fragment, three numbers:
+# its bytes, how long it lasts, and how far the sync frame at its front reaches. We can read them off the boxes.
+
+
+# %%
+def toy_index(data: bytes) -> list[tuple[int, int, int]]:
+    rows, at = [], 0
+    while at < len(data):
+        fragment = read_fragment(data[at:])
+        rows.append((fragment.size, fragment.ticks, fragment.data_start + int(fragment.sizes[0])))
+        at += fragment.size
+    return rows
+
+
+toy_rows = {key: toy_index(data) for key, data in store.items()}
+toy_rows["360p.4.m4s"]
+
+# %% [markdown]
+# In the house the encoder's process knows all that as it writes. `TrackTable` has every sample as a column;
+# `FragmentIndex` is the little that serving needs of it, 12 bytes a fragment.
+
+# %%
+from sfserver.media.mp4.tracks import FragmentIndex, TrackTable, run_lengths
+
+
+def read_all(data: bytes) -> TrackTable:
+    sizes = [size for size, _, _ in toy_index(data)]
+    return TrackTable.join(read_fragment(data[at:]) for at in itertools.accumulate(sizes[:-1], initial=0))
+
+
+tables = {key: read_all(data) for key, data in store.items()}
+for key, table in tables.items():
+    index = FragmentIndex.unpack(table.index.pack())
+    columns = (index.sizes.tolist(), index.ticks.tolist(), index.sync_ends.tolist())
+    assert list(zip(*columns, strict=True)) == toy_rows[key]
+whole_table = TrackTable.unpack(tables["360p.4.m4s"].pack())
+assert whole_table.sizes.tolist() == tables["360p.4.m4s"].sizes.tolist()
+print(len(store["360p.4.m4s"]), "bytes of object,", len(tables["360p.4.m4s"].pack()), "of packed table, 24 of index")
+
+# %% [markdown]
+# `run_lengths`, which will squeeze the columns into `stts` and `ctts` again, is the inverse of our `unfold`:
+
+# %%
+picture_table = TrackTable.concatenate([tables[key] for key in store if key.startswith("360p")])
+sound_table = TrackTable.concatenate([tables[key] for key in store if key.startswith("audio")])
 folded = zip(*(column.tolist() for column in run_lengths(picture_table.composition_offsets)), strict=True)
 assert unfold(list(folded)) == [sample.composition_offset for sample in samples]
 
+# %% [markdown]
+# ## The init segment
+#
+# A fragment does not say what its samples *are*: size, codec, the encoder's parameter sets. That is said once, in an
+# **init segment**: `ftyp`, and a `moov` whose sample tables are empty, with an `mvex` box ("there will be fragments").
+# A toy can be had from the clip's own `moov`: keep the picture's `trak`, empty its tables, add `mvex`.
 
-def track_file(track: object, table: TrackTable, fragments: list[bytes]) -> tuple[bytes, int, int]:
-    init, index = build_track_header(track, table.ticks), build_sidx(track, table)
-    return b"".join([init, index, *fragments]), len(init), len(index)
+# %%
+EMPTY = {"stts": bytes(4), "stsc": bytes(4), "stco": bytes(4), "stsz": bytes(8)}
 
 
-video_file, *video_header = track_file(picture_track, picture_table, video_fragments)
-audio_file, *audio_header = track_file(sound_track, sound_table, audio_fragments)
-with av.open(io.BytesIO(video_file)) as container:
-    print(sum(1 for _ in container.decode(video=0)), "frames play from the picture's file alone")
+def hollow(data: bytes, box: object) -> bytes:
+    if box.kind in EMPTY:
+        return build_box(box.kind, bytes(4), EMPTY[box.kind])
+    if box.kind in {"ctts", "stss", "sgpd", "sbgp", "udta"}:
+        return b""
+    if box.kind in PARENTS:
+        return build_box(box.kind, *(hollow(data, inner) for inner in iter_boxes(data, box.body, box.end)))
+    return data[box.start : box.end]
+
+
+# %%
+moov = find_box(clip, "moov")
+kept = [box for box in iter_boxes(clip, moov.body, moov.end) if box.kind in {"mvhd", "trak"}][:2]
+mvex = build_box("mvex", full("trex", 0, 0, 1, 1, 0, 0, 0))
+toy_init = build_box("ftyp", b"iso6", bytes(4), b"iso6") + build_box("moov", *(hollow(clip, box) for box in kept), mvex)
+show(toy_init, 0, len(toy_init))
 
 # %% [markdown]
-# ## … and one that is not
+# ### The class
 #
-# Here is the idea. A chunk offset in `co64` may point *anywhere* in the file, and what lies between the chunks does
-# not matter. So let one huge `mdat` hold the stored fragments **as they are**, in time order, and let a classic `moov`
-# point over the `moof` boxes straight at the samples:
-#
-# ```
-#  stored      head   moov ──────────┬───────────┬──────────┐
-#                                    ▼           ▼          ▼
-#  virtual     [head][mdat: [moof v0 ▒▒▒▒▒][moof a0 ▒▒][moof v1 ▒▒▒▒▒][moof a1 ▒▒] …
-#                           └ picture file ┘└ sound file┘└ picture file ┘
-# ```
-#
-# Nobody ever writes that file. A request for some bytes of it is answered from the head and the two track files.
+# `build_init` takes what the plan knows before anything is encoded, and the encoder's header (`avcC`). It is a pure
+# function of them: the first chunk that comes back settles it, whichever worker made that, and it never changes.
 
 # %%
-from sfserver.media.mp4.virtual import StoredTrack, VirtualFile, build_head, build_layout, read_spans
+from sfserver.media.contract import AudioPlan, PicturePlan, Rung
+from sfserver.media.mp4.movie import audio_track, build_init, video_track
 
-stored_video = StoredTrack(picture_track, picture_table, *video_header)
-stored_audio = StoredTrack(sound_track, sound_table, *audio_header)
-head, layout = build_head(stored_video, stored_audio), build_layout(stored_video, stored_audio)
-show(head[: find_box(head, "moov").end], 0, find_box(head, "moov").end)
-print(len(head), "bytes of head,", len(layout), "of layout; mdat says", struct.unpack(">I4sQ", head[-16:]))
-
-# %% [markdown]
-# ### The map, as a toy
-#
-# Write down the pieces in order with the place where each begins. A range is found by bisection: the piece it starts
-# in, then on until its end.
-
-
-# %%
-def toy_pieces() -> list[tuple[str, int, int]]:
-    pieces, at = [("head", 0, len(head))], {"video": sum(video_header), "audio": sum(audio_header)}
-    for pair in zip(video_fragments, audio_fragments, strict=True):
-        for part, fragment in zip(("video", "audio"), pair, strict=True):
-            pieces.append((part, at[part], len(fragment)))
-            at[part] += len(fragment)
-    return pieces
-
-
-# %%
-def toy_map(pieces: list[tuple[str, int, int]], start: int, end: int) -> list[tuple[str, int, int]]:
-    begins = [0, *itertools.accumulate(length for _, _, length in pieces)]
-    spans = []
-    for i in range(bisect.bisect_right(begins, start) - 1, bisect.bisect_left(begins, end)):
-        first, last = max(start, begins[i]), min(end, begins[i + 1])
-        spans.append((pieces[i][0], pieces[i][1] + first - begins[i], last - first))
-    return spans
-
-
-pieces = toy_pieces()
-toy_map(pieces, len(head) - 5, len(head) + 4000)
-
-# %% [markdown]
-# ### The class, and that they agree
-#
-# `VirtualFile.load` needs only the head's size and the layout: four bytes a fragment, 29 KB for two hours.
-
-# %%
-virtual = VirtualFile.load(len(head), layout)
-dice = random.Random(21)
-for _ in range(2000):
-    start, end = sorted(dice.sample(range(virtual.size + 1), 2))
-    spans = [(span.part, span.offset, span.length) for span in virtual.map_range(start, end)]
-    assert spans == toy_map(pieces, start, end)
-print("2000 random ranges of", virtual.size, "bytes agree")
-
-# %% [markdown]
-# The chunk offsets agree too: where a fragment begins in the virtual file, plus its `moof` and its `mdat`'s header.
-
-# %%
-begins = [0, *itertools.accumulate(length for _, _, length in pieces)]
-for number, (part, fragments) in enumerate((("video", video_fragments), ("audio", audio_fragments))):
-    at_pieces = [begin for begin, piece in zip(begins, pieces, strict=False) if piece[0] == part]
-    points = [begin + read_fragment(fragment).data_start for begin, fragment in zip(at_pieces, fragments, strict=True)]
-    assert [offset for (offset,) in struct.iter_unpack(">Q", trak_tables(head, number)["co64"][8:])] == points
-    print(part, points)
-
-# %% [markdown]
-# ### Does it play?
-#
-# Read all of it through the map and give it to FFmpeg. The frames are those of the clip we began with.
-
-# %%
-parts = {"head": head, "video": video_file, "audio": audio_file}
-whole = read_spans(virtual.map_range(0, virtual.size), lambda part, at, length: parts[part][at : at + length])
+rung = Rung("360p", WIDTH, HEIGHT, 0, "libx264", {}, "")
+picture_track = video_track(rung, timescale, PicturePlan(), avcc, delay)
+sound_track = audio_track(AudioPlan(1, 128_000, RATE, 2, 0, []), asc)
+inits = {"360p": build_init(picture_track, FRAMES * ticks), "audio": build_init(sound_track, sound_table.ticks)}
 
 
 def frames_of(data: bytes) -> list[bytes]:
@@ -454,24 +462,219 @@ def frames_of(data: bytes) -> list[bytes]:
         return [frame.to_ndarray().tobytes() for frame in container.decode(video=0)]
 
 
-assert frames_of(whole) == frames_of(clip)
-with av.open(io.BytesIO(whole)) as container:
-    container.seek(3_000_000)
-    found = next(container.decode(video=0))
-    print("asked for 3.0 s, landed on the sync frame at", found.time, "s of", container.duration / 1e6)
+shown = frames_of(clip)
+for init in (toy_init, inits["360p"]):
+    assert frames_of(init + store["360p.3.m4s"]) == shown[60:100]
+print(len(inits["360p"]), "and", len(inits["audio"]), "bytes; any one object plays behind its init segment")
 
 # %% [markdown]
-# And here it is as a picture: grey is the head, then picture and sound take turns; the white slivers are the `moof`s
-# that no table points at.
+# And it plays *at its place*: `tfdt` counts from the film's beginning, not from the chunk's.
+
+# %%
+with av.open(io.BytesIO(inits["360p"] + store["360p.3.m4s"])) as container:
+    print("the first frame of chunk 3 is shown at", next(container.decode(video=0)).time, "s")
+
+# %% [markdown]
+# ## A list for HLS
+#
+# An HLS player reads a text: where the init segment is, and then one entry a **segment**, with its length in seconds
+# and a byte range of a URL. A segment is a run of fragments of one object. Ours hold two GOPs, in the opening one. The
+# URLs are *logical*: `v/360p/3.m4s` is chunk 3, whatever key its object has.
+
+
+# %%
+def toy_segments(n: int, opening: int = 3) -> str:
+    text, at, rows = "", 0, toy_rows[f"360p.{n}.m4s"]
+    while rows:
+        take = 1 if n < opening else 2
+        length = sum(size for size, _, _ in rows[:take])
+        lasts = sum(tick for _, tick, _ in rows[:take]) / timescale
+        text += f"#EXTINF:{lasts:.6f},\n#EXT-X-BYTERANGE:{length}@{at}\n../v/360p/{n}.m4s\n"
+        at, rows = at + length, rows[take:]
+    return text
+
+
+print(toy_segments(2) + toy_segments(4))
+
+# %% [markdown]
+# While it encodes, chunks come back in any order. The **live** list shows the segments before the first chunk that is
+# missing, and says `EVENT`: "I will only grow". With one or two segments it shows *none*: Chromium's own HLS player
+# fails on a list of two. When all is there the list is `VOD` and has an end. Both name the same URLs, so a player that
+# has begun live has the start in its cache.
+
+
+# %%
+def toy_list(recorded: set[int], *, live: bool) -> str:
+    head = ["#EXTM3U", "#EXT-X-VERSION:7", "#EXT-X-TARGETDURATION:4", "#EXT-X-MEDIA-SEQUENCE:0"]
+    head += [f"#EXT-X-PLAYLIST-TYPE:{'EVENT' if live else 'VOD'}", "#EXT-X-INDEPENDENT-SEGMENTS"]
+    head += ["#EXT-X-START:TIME-OFFSET=0,PRECISE=YES"] if live else []
+    head += ['#EXT-X-MAP:URI="../v/360p/init.mp4"', ""]
+    known = list(itertools.takewhile(lambda n: n in recorded, itertools.count()))
+    body = "".join(toy_segments(n) for n in known)
+    if live and body.count("#EXTINF") < 3:
+        body = ""
+    return "\n".join(head) + body + ("" if live else "#EXT-X-ENDLIST\n")
+
+
+for recorded in ({0, 1}, {0, 1, 3}, {0, 1, 2}, {0, 1, 2, 3}):
+    print(recorded, "→", toy_list(recorded, live=True).count("#EXTINF"), "segments")
+
+# %% [markdown]
+# ### The class
+#
+# `cut_segments` cuts an index by a rule; `media_head` and `segment_lines` are the text. Nothing of an object is read.
+
+# %%
+from sfserver.media.mp4.hls import END_LIST, media_head, segment_lines
+from sfserver.media.mp4.segments import SegmentRule, cut_segments, target_duration_s
+
+rule = SegmentRule(gops=2, opening_gops=3)
+target_s = target_duration_s(GOP, FPS, rule)
+
+
+def class_list(chunks: int, *, live: bool) -> str:
+    text = media_head("../v/360p/init.mp4", target_s, live=live)
+    for n, chunk in enumerate(plan[:chunks]):
+        index, first = tables[f"360p.{n}.m4s"].index, chunk.start_frame // GOP
+        segments = cut_segments(index, timescale, rule, first_gop=first, start=0)
+        text += segment_lines(f"../v/360p/{n}.m4s", segments)
+    return text + ("" if live else END_LIST)
+
+
+assert class_list(4, live=True) == toy_list({0, 1, 2, 3}, live=True)
+assert class_list(5, live=False) == toy_list(set(range(5)), live=False)
+print(class_list(5, live=False))
+
+# %% [markdown]
+# Does it play? We lay the objects out under their URLs and let FFmpeg's HLS reader follow the list.
+
+# %%
+with tempfile.TemporaryDirectory() as folder:
+    files = {f"v/360p/{n}.m4s": store[f"360p.{n}.m4s"] for n in range(len(plan))}
+    files |= {"v/360p/init.mp4": inits["360p"], "hls/360p.m3u8": class_list(5, live=False).encode()}
+    for name, data in files.items():
+        (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
+        (Path(folder) / name).write_bytes(data)
+    with av.open(f"{folder}/hls/360p.m3u8") as container:
+        played = [frame.to_ndarray().tobytes() for frame in container.decode(video=0)]
+assert played == shown
+print(len(played), "frames, those of the clip")
+
+# %% [markdown]
+# ## The file that is not there
+#
+# Here is the idea. A chunk offset in `co64` may point *anywhere* in the file, and what lies between the samples does
+# not matter. So let one huge `mdat` hold the stored fragments **as they are**, in time order, and let a classic `moov`
+# point over the `moof` boxes straight at the samples. (Mind the word: a *chunk* of `stco` is a run of samples in a
+# file, here a fragment's; a chunk object holds several.)
+#
+# ```
+#  stored      head   moov ──────────┬───────────┬──────────┐
+#                                    ▼           ▼          ▼
+#  virtual     [head][mdat: [moof v0 ▒▒▒▒▒][moof a0 ▒▒][moof v1 ▒▒▒▒▒][moof a1 ▒▒] …
+#                           └360p.0.m4s ──┘└audio.0…──┘└360p.1.m4s ──┘└audio.0…──┘
+# ```
+#
+# Nobody ever writes that file. A request for some bytes of it is answered from the head and the chunk objects. The head
+# is made of sample tables alone: packaging a film reads none of its media.
+
+# %%
+from sfserver.media.mp4.virtual import Placed, VirtualFile, build_head, read_spans
+
+head = build_head((picture_track, picture_table), (sound_track, sound_table))
+show(head[: find_box(head, "moov").end], 0, find_box(head, "moov").end)
+print(len(head), "bytes of head; mdat says", struct.unpack(">I4sQ", head[-16:]))
+
+# %% [markdown]
+# ### The map, as a toy
+#
+# Write down the pieces in order, each with the object it lies in and where it lies there. A range is found by
+# bisection: the piece it starts in, then on until its end.
+
+
+# %%
+def toy_fragments(prefix: str, first_object: int) -> list[tuple[int, int, int]]:
+    keys = [key for key in store if key.startswith(prefix)]
+    found = []
+    for number, key in enumerate(keys, first_object):
+        sizes = [size for size, _, _ in toy_rows[key]]
+        offsets = itertools.accumulate(sizes[:-1], initial=0)
+        found += [(number, at, size) for at, size in zip(offsets, sizes, strict=True)]
+    return found
+
+
+objects = [head, *store.values()]
+in_turn = zip(toy_fragments("360p", 1), toy_fragments("audio", 1 + len(plan)), strict=True)
+pieces = [(0, 0, len(head)), *itertools.chain.from_iterable(in_turn)]
+begins = [0, *itertools.accumulate(length for _, _, length in pieces)]
+
+
+# %%
+def toy_map(start: int, end: int) -> list[tuple[int, int, int]]:
+    spans = []
+    for i in range(bisect.bisect_right(begins, start) - 1, bisect.bisect_left(begins, end)):
+        number, offset, _ = pieces[i]
+        first, last = max(start, begins[i]), min(end, begins[i + 1])
+        spans.append((number, offset + first - begins[i], last - first))
+    return spans
+
+
+toy_map(len(head) - 5, len(head) + 50_000)
+
+# %% [markdown]
+# ### The class, and that they agree
+#
+# `Placed` says where a track's fragments lie, from the rows' indexes; `VirtualFile` puts head, picture and sound in
+# order. `iter_range` gives the first span after one bisection, the others as they are asked for.
+
+
+# %%
+def placed(prefix: str, first_object: int) -> Placed:
+    return Placed.in_objects(first_object, [(0, tables[key].index.sizes) for key in store if key.startswith(prefix)])
+
+
+virtual = VirtualFile.arrange(len(head), placed("360p", 1), placed("audio", 1 + len(plan)))
+dice = random.Random(21)
+for _ in range(2000):
+    start, end = sorted(dice.sample(range(virtual.size + 1), 2))
+    spans = [(span.object, span.offset, span.length) for span in virtual.iter_range(start, end)]
+    assert spans == toy_map(start, end)
+print("2000 random ranges of", virtual.size, "bytes in", len(objects), "objects agree")
+
+# %% [markdown]
+# The chunk offsets agree too: where a fragment begins in the virtual file, plus its `moof` and its `mdat`'s header.
+
+# %%
+for number, fragments in enumerate((video_fragments, audio_fragments)):
+    at_pieces = begins[1 + number : -1 : 2]
+    points = [begin + read_fragment(fragment).data_start for begin, fragment in zip(at_pieces, fragments, strict=True)]
+    assert [offset for (offset,) in struct.iter_unpack(">Q", trak_tables(head, number)["co64"][8:])] == points
+    print("picture" if number == 0 else "sound", points)
+
+# %% [markdown]
+# ### Does it play?
+#
+# Read all of it through the map and give it to FFmpeg. The frames are those of the clip we began with.
+
+# %%
+whole = read_spans(virtual.iter_range(0, virtual.size), lambda number, at, length: objects[number][at : at + length])
+assert frames_of(whole) == shown
+with av.open(io.BytesIO(whole)) as container:
+    container.seek(9_000_000)
+    found = next(container.decode(video=0))
+    print("asked for 9.0 s, landed on the sync frame at", found.time, "s of", container.duration / 1e6)
+
+# %% [markdown]
+# And here it is as a picture: grey is the head, then picture and sound take turns, a shade for each object; the white
+# slivers are the `moof`s that no table points at.
 
 # %%
 figure, axis = plt.subplots(figsize=(8, 1.3))
-shades = {"head": "0.6", "video": "C0", "audio": "C1"}
-for begin, (part, _, length) in zip(begins, pieces, strict=False):
-    axis.barh(0, length, left=begin, color=shades[part])
-    if part != "head":
-        skipped = read_fragment(whole[begin : begin + length]).data_start
-        axis.barh(0, skipped, left=begin, color="white", height=0.5)
+shades = ["0.6", *plt.cm.Blues(np.linspace(0.45, 0.95, len(plan))), *plt.cm.Oranges([0.5, 0.8])]
+for begin, (number, offset, length) in zip(begins, pieces, strict=False):
+    axis.barh(0, length, left=begin, color=shades[number])
+    if number:
+        axis.barh(0, read_fragment(objects[number][offset:]).data_start, left=begin, color="white", height=0.5)
 axis.set(xlabel="byte of the virtual file", yticks=[])
 figure.tight_layout()
 
@@ -493,8 +696,9 @@ print("with edit list:", first_frame_s(whole), "s   without:", first_frame_s(wit
 assert first_frame_s(whole) == 0 < first_frame_s(without)
 
 # %% [markdown]
-# **How large is the head?** Every sample costs 4 bytes of `stsz`, reordered ones some of `ctts`; each chunk 8 bytes.
-# For a film the head is what a player must fetch before the first picture.
+# **How large is the head?** Every sample costs 4 bytes of `stsz`, reordered ones some of `ctts`; each fragment 8 bytes.
+# For a film the head is what a player must fetch before the first picture, and all that packaging writes. What it reads
+# is the packed tables.
 
 
 # %%
@@ -503,24 +707,29 @@ def long_table(seconds: int, fps: int) -> TrackTable:
     offsets = np.resize(np.array([3, 0, 0], np.uint32), gops * per_gop)
     sync = np.resize(np.arange(per_gop) == 0, gops * per_gop)
     wide = np.ones(gops, np.uint64)
-    size = np.full(gops * per_gop, 5000, np.uint32)
-    return TrackTable(
-        size, size * 0 + 1, offsets, sync, wide * 5000 * per_gop, wide * 500, wide * per_gop, wide * per_gop
-    )
+    size = np.random.default_rng(fps).integers(1000, 9000, gops * per_gop).astype(np.uint32)
+    whole = size.reshape(gops, per_gop).sum(axis=1, dtype=np.uint64) + np.uint64(500)
+    return TrackTable(size, size * 0 + 1, offsets, sync, whole, wide * 500, wide * per_gop, wide * per_gop)
 
 
 # %%
 minutes = [1, 10, 30, 60, 120]
+long_tables = {(m, fps): long_table(60 * m, fps) for m in minutes for fps in (30, 60)}
 for fps in (30, 60):
-    heads = [len(build_head(StoredTrack(picture_track, long_table(60 * m, fps), 900, 900), None)) for m in minutes]
-    plt.plot(minutes, [size / 1e6 for size in heads], "o-", label=f"{fps} fps")
-plt.gca().set(xlabel="minutes of video", ylabel="MB of head")
+    heads = [len(build_head((picture_track, long_tables[m, fps]), None)) for m in minutes]
+    plt.plot(minutes, [size / 1e6 for size in heads], "o-", label=f"head, {fps} fps")
+read = [len(long_tables[m, 30].pack()) / 1e6 for m in minutes]
+plt.plot(minutes, read, "s--", color="grey", label="tables read, 30 fps")
+plt.gca().set(xlabel="minutes of video", ylabel="MB")
 plt.legend(frameon=False)
 plt.tight_layout()
+media = int(long_tables[120, 30].fragment_sizes.sum())
+print(f"two hours: {media / 1e6:.0f} MB of media, of which packaging reads nothing")
 
 # %% [markdown]
-# **What does a lookup cost?** Loading a layout takes time that grows with the fragments, but slowly: they are numbers
-# in an array, not objects. Mapping a range is a bisection, so the length of the film hardly matters.
+# **What does a lookup cost?** Putting the map together takes time that grows with the fragments, but slowly: they are
+# numbers in an array, not objects. It is done once and kept. The first span of a range costs a bisection and a block of
+# pieces, so the length of the film hardly matters, nor how much of it was asked for.
 
 
 # %%
@@ -528,17 +737,22 @@ def microseconds(call: object) -> float:
     return min(timeit.repeat(call, number=5, repeat=20)) / 5 * 1e6
 
 
+def film(table: TrackTable, per_object: int = 6) -> VirtualFile:
+    sizes = table.index.sizes
+    chunks = [(0, sizes[at : at + per_object]) for at in range(0, len(sizes), per_object)]
+    return VirtualFile.arrange(1000, Placed.in_objects(1, chunks), None)
+
+
 # %%
-loads, maps = [], []
+makes, seeks = [], []
 for m in minutes:
-    long = StoredTrack(picture_track, long_table(60 * m, 30), 900, 900)
-    text = build_layout(long, long)
-    file = VirtualFile.load(1000, text)
-    loads.append(microseconds(lambda text=text: VirtualFile.load(1000, text)))
-    maps.append(microseconds(lambda file=file: file.map_range(file.size // 2, file.size // 2 + (1 << 20))))
-plt.plot(minutes, loads, "o-", label="load the layout")
-plt.plot(minutes, maps, "s-", label="map 1 MiB")
-plt.gca().set(xlabel="minutes of video", ylabel="µs", ylim=0)
+    table = long_tables[m, 30]
+    file = film(table)
+    makes.append(microseconds(lambda table=table: film(table)))
+    seeks.append(microseconds(lambda file=file: next(file.iter_range(file.size // 2, file.size))))
+plt.plot(minutes, makes, "o-", label="put the map together")
+plt.plot(minutes, seeks, "s-", label="first span of a seek")
+plt.gca().set(xlabel="minutes of video", ylabel="µs", yscale="log")
 plt.legend(frameon=False)
 plt.tight_layout()
 
@@ -551,14 +765,17 @@ plt.tight_layout()
 #    decode the result.
 # 3. **Cheaper fragments.** How many bytes does a fragment of 94 sound samples spend before its first sample? What if
 #    all samples had the same size and `tfhd` said so?
-# 4. **Without sound.** Build head and layout with `None` for the sound. Why is `map_range(len(head), size)` now one
-#    span?
+# 4. **Without sound.** Build head and map with `None` for the sound. How many spans has `iter_range(len(head), size)`
+#    now, and why?
+# 5. **An old file.** Once, all fragments of a track lay in *one* object, behind an init segment. Serve such a file with
+#    the same classes: as a track of one chunk whose fragments begin at `start`. What changes in list and map?
 #
 # Solutions: `solutions/21_mp4_boxes.py`.
 #
 # ## Further reading
 #
-# - ISO/IEC 14496-12, *ISO base media file format*: 4.2 boxes, 8.6 and 8.7 sample tables, 8.8 fragments, 8.16 `sidx`.
-# - ISO/IEC 23000-19, *CMAF*: what a track file for HLS and DASH has to look like.
+# - ISO/IEC 14496-12, *ISO base media file format*: 4.2 boxes, 8.6 and 8.7 sample tables, 8.8 fragments.
+# - ISO/IEC 23000-19, *CMAF*: what an init segment and a track's fragments have to look like.
 # - RFC 8216, *HTTP Live Streaming*, and RFC 9110, section 14: byte ranges in playlists and in HTTP.
-# - In this house: `sfserver/media/mp4/boxes.py`, `fragments.py`, `movie.py`, `virtual.py`, `package.py`.
+# - In this house: `sfserver/media/mp4/` (`boxes.py`, `fragments.py`, `tracks.py`, `movie.py`, `segments.py`, `hls.py`,
+#   `virtual.py`, `package.py`) and `docs/guides/how-a-byte-travels.md`.

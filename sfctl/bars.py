@@ -23,7 +23,7 @@ class RungRow:
 class JobRow:
     """One job as shown. `speed` is seconds of video per second, or bytes per second while up- or downloading.
 
-    `waiting` is what the server is short of while nothing goes on.
+    `waiting` is what the server is short of while nothing goes on, `playable_s` how long it took until it could play.
     """
 
     title: str
@@ -35,6 +35,7 @@ class JobRow:
     note: str | None = None
     waiting: str | None = None
     job_id: str | None = None
+    playable_s: float | None = None
     rungs: dict[str, RungRow] = field(default_factory=dict)
 
     @property

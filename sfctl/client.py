@@ -116,7 +116,27 @@ class Client:
         """Read the signed URLs of a video, all of them absolute."""
         links = read_model(self._send("GET", _path("videos", video_id, "links")), VideoLinks)
         files = [file.model_copy(update={"url": self.absolute(file.url)}) for file in links.files]
-        return links.model_copy(update={"hls": self.absolute(links.hls), "files": files})
+        dash = self.absolute(links.dash) if links.dash else None
+        return links.model_copy(update={"hls": self.absolute(links.hls), "dash": dash, "files": files})
+
+    def find_links(self, video_id: str) -> VideoLinks | None:
+        """Read the signed URLs of a video, None while nothing of it can be played."""
+        try:
+            return self.links(video_id)
+        except ClientError as error:
+            if error.code != "unknown_rendition":
+                raise
+            return None
+
+    def read_playlist(self, url: str) -> str:
+        """Read a playlist by its signed URL, which needs no token and gets none."""
+        request = self._http.build_request("GET", url)
+        request.headers.pop("Authorization", None)
+        with mapped_errors(self.url):
+            response = self._http.send(request)
+        if not response.is_success:
+            raise problem_of(response)
+        return response.text
 
     def sign_in_link(self, next_path: str) -> str:
         """Make a URL that signs one browser in once and leads to `next_path`."""

@@ -1,6 +1,7 @@
 """Everything a command takes from the outside: streams, terminal, variables, directories. Tests make their own."""
 
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Mapping
@@ -99,6 +100,12 @@ class Invocation:
     def data_dir(self) -> Path:
         """The embedded server's data directory, absolute."""
         return Path(self.settings.find("data_dir") or self.environment.data_dir).expanduser().absolute()
+
+    @property
+    def same_server(self) -> str:
+        """The options with which a proposed command reaches the server of this one, each after a space."""
+        given = {"--data-dir": self.flags.get("data_dir"), "--profile": self.flags.get("profile")}
+        return "".join(f" {option} {shlex.quote(value)}" for option, value in given.items() if value)
 
     @cached_property
     def server_record(self) -> "ServerRecord | None":

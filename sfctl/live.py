@@ -24,7 +24,7 @@ from sfserver.wire.events import (
     StageEvent,
     StateEvent,
 )
-from sfserver.wire.jobs import UploadAccepted
+from sfserver.wire.jobs import JobRead, UploadAccepted
 
 JobEvent = SnapshotEvent | ProgressEvent | StateEvent | StageEvent | PlayableEvent | ErrorEvent | DoneEvent
 EVENT_MODELS: dict[str, type[JobEvent]] = {
@@ -148,6 +148,14 @@ class LiveClient:
         if not response.is_success:
             raise problem_of(response)
         return read_model(response, UploadAccepted)
+
+    async def job(self, job_id: str) -> JobRead:
+        """Read a job."""
+        with mapped_errors(self.url):
+            response = await self._http.get(f"/api/jobs/{job_id}")
+        if not response.is_success:
+            raise problem_of(response)
+        return read_model(response, JobRead)
 
     async def follow(self, job_id: str, on_gap: Callable[[], None] | None = None) -> AsyncIterator[JobEvent]:
         """Yield the events of a job until `done`, each once.

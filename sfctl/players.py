@@ -1,4 +1,4 @@
-"""External players: which there are and how each is told URL, title and start."""
+"""External players: which there are and how each is told URL, title, start, and variant of lists that grow."""
 
 import os
 import shlex
@@ -7,15 +7,44 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from sfctl.errors import CliError
+from sfctl.exits import Exit
 from sfctl.text import safe_text
 
-_COMMANDS: dict[str, Callable[[str, str, str], list[str]]] = {
-    "mpv": lambda url, title, start: ["mpv", f"--force-media-title={title}", f"--start={start}", "--", url],
-    "vlc": lambda url, title, start: ["vlc", f"--meta-title={title}", f"--start-time={start}", "--", url],
-    "ffplay": lambda url, title, start: ["ffplay", "-window_title", title, "-ss", start, "-i", url],
-}
+if TYPE_CHECKING:
+    from sfctl.playing import Media
+
+
+def _mpv(media: "Media", title: str) -> list[str]:
+    where = [f"--start={media.start_s:g}"]
+    if live := media.live:
+        where = [f"--demuxer-lavf-o=live_start_index={live.segment}", f"--hls-bitrate={live.variant.bandwidth_bps}"]
+    return ["mpv", f"--force-media-title={title}", *where, "--", media.url]
+
+
+def _vlc(media: "Media", title: str) -> list[str]:
+    where = [f"--start-time={media.start_s:g}"]
+    if live := media.live:
+        if media.start_s:
+            hint = "--player mpv can; so can VLC, once the video is ready"
+            raise CliError("VLC cannot begin in the middle of what grows", hint=hint, exit_code=Exit.PENDING)
+        # Such a list is a broadcast to VLC 3, joined so many milliseconds before its end, but for two segments.
+        height = min(live.variant.width, live.variant.height)
+        where = ["--adaptive-livedelay=86400000", "--adaptive-logic=highest", f"--adaptive-maxheight={height}"]
+    return ["vlc", f"--meta-title={title}", *where, "--", media.url]
+
+
+def _ffplay(media: "Media", title: str) -> list[str]:
+    where = ["-ss", f"{media.start_s:g}"]
+    if live := media.live:
+        # FFmpeg makes a program of every variant, in their order.
+        where = ["-live_start_index", str(live.segment), "-vst", f"p:{live.variant.place}:v"]
+    return ["ffplay", "-window_title", title, *where, "-i", media.url]
+
+
+_COMMANDS: dict[str, Callable[["Media", str], list[str]]] = {"mpv": _mpv, "vlc": _vlc, "ffplay": _ffplay}
 PLAYERS = tuple(_COMMANDS)
 
 
@@ -27,9 +56,12 @@ def find_player() -> str:
     raise CliError("no player found", why=f"looked for {', '.join(PLAYERS)}", hint="install mpv, or use `sfctl url ID`")
 
 
-def player_command(player: str, url: str, *, title: str, start_s: float) -> list[str]:
-    """Write the command line that plays `url` from `start_s` seconds on; the title is data to every player."""
-    return _COMMANDS[player](url, safe_text(title), f"{start_s:g}")
+def player_command(player: str, media: "Media", title: str) -> list[str]:
+    """Write the command line that plays a file or a list that grows; the title is data to every player.
+
+    FFmpeg 5.1, and so mpv 0.35, cannot seek in HLS: there the start is a segment.
+    """
+    return _COMMANDS[player](media, safe_text(title))
 
 
 def quote_command(command: list[str]) -> str:

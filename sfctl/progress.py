@@ -23,6 +23,9 @@ class Reporter(Protocol):
     def changed(self, row: JobRow) -> None:
         """Show that a row has changed."""
 
+    def note(self, text: str) -> None:
+        """Show a line that stays."""
+
     def tick(self) -> None:
         """Draw what is due; called some ten times a second."""
 
@@ -34,6 +37,9 @@ class SilentReporter:
     """Shows nothing."""
 
     def changed(self, row: JobRow) -> None:
+        """Ignore it."""
+
+    def note(self, text: str) -> None:
         """Ignore it."""
 
     def tick(self) -> None:
@@ -50,13 +56,20 @@ class TtyReporter:
         self._environment, self._stream = environment, environment.stderr
         self._glyphs = choose_glyphs(getattr(environment.stderr, "encoding", None))
         self._rows: dict[int, JobRow] = {}
+        self._notes: list[str] = []
         self._drawn, self._drawn_at, self._is_dirty = 0, 0.0, False
+        self._has_cursor = True
 
     def changed(self, row: JobRow) -> None:
         """Take the row in and draw where it is time."""
         self._rows[id(row)] = row
         self._is_dirty = True
         self.tick()
+
+    def note(self, text: str) -> None:
+        """Write a line above the block, where nothing is drawn any more."""
+        self._notes.append(safe_text(text))
+        self._draw()
 
     def tick(self) -> None:
         """Draw if something changed since the last drawing."""
@@ -69,17 +82,19 @@ class TtyReporter:
         """Draw the final state and show the cursor again."""
         if self._is_dirty:
             self._draw()
-        if self._drawn:
+        if not self._has_cursor:
             self._stream.write("\x1b[?25h")
             self._stream.flush()
 
     def _draw(self) -> None:
-        lines = draw_board(list(self._rows.values()), self._environment.terminal_size(), self._glyphs)
+        rows = list(self._rows.values())
+        lines = draw_board(rows, self._environment.terminal_size(), self._glyphs) if rows else []
         # Up to the first line of the block, then each line over its predecessor: clearing it all first flickers.
-        start = f"\x1b[{self._drawn}F" if self._drawn else "\x1b[?25l"
-        self._stream.write(start + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J")
+        start = ("\x1b[?25l" if self._has_cursor else "") + (f"\x1b[{self._drawn}F" if self._drawn else "")
+        self._stream.write(start + "".join(f"{line}\x1b[K\n" for line in [*self._notes, *lines]) + "\x1b[J")
         self._stream.flush()
-        self._drawn, self._is_dirty = len(lines), False
+        self._notes.clear()
+        self._drawn, self._is_dirty, self._has_cursor = len(lines), False, False
 
 
 class PlainReporter:
@@ -102,7 +117,11 @@ class PlainReporter:
         stage = f" {row.stage}" if row.stage and not row.is_final else ""
         pace = said if row.is_waiting else describe_pace(row)
         line = f"{row.title}: {row.state}{stage} {int(row.progress * 100)}%{'  ' + pace if pace else ''}"
-        self._stream.write(safe_text(line) + "\n")
+        self.note(line)
+
+    def note(self, text: str) -> None:
+        """Write a line."""
+        self._stream.write(safe_text(text) + "\n")
         self._stream.flush()
 
     def tick(self) -> None:
@@ -130,10 +149,14 @@ class JsonReporter:
             "eta_s": row.eta_s,
             "note": row.note,
             "waiting": row.waiting if row.is_waiting else None,
+            "playable_s": row.playable_s,
             "rungs": {name: {"progress": rung.progress, "fps": rung.fps} for name, rung in row.rungs.items()},
         }
         self._stream.write(json.dumps(line) + "\n")
         self._stream.flush()
+
+    def note(self, text: str) -> None:
+        """Write nothing: what it is about is in the row."""
 
     def tick(self) -> None:
         """Nothing is ever due."""

@@ -14,9 +14,10 @@ Quality = Literal["1080p", "720p", "360p", "best", "worst", "source"]
 QualityOption = Annotated[Quality | None, typer.Option("-f", "--quality", help="Default is best.", show_default=False)]
 
 
-def choose_quality(video: "VideoRead", wanted: str) -> str:
-    """Turn `best` and `worst` into a quality that `video` has; `source` and names stand for themselves.
+def choose_quality(video: "VideoRead", wanted: str, same_server: str = "") -> str:
+    """Turn `best` and `worst` into a file that `video` has; `source` and names stand for themselves.
 
+    `same_server` are the options that lead a proposed command to this video's server.
     Raises a `CliError`: not found for a quality the video lacks, pending or failed while it has none.
     """
     if wanted == "source":
@@ -26,8 +27,8 @@ def choose_quality(video: "VideoRead", wanted: str) -> str:
     if not names:
         is_pending = not video.status.is_final
         raise CliError(
-            f"{video.title} is {video.status.value}: nothing to play",
-            hint=f"sfctl watch {video.job_id or video.id}" if is_pending else f"sfctl jobs {video.job_id or video.id}",
+            f"{video.title} is {video.status.value}: no file of it {'yet' if is_pending else 'is there'}",
+            hint=f"sfctl {'watch' if is_pending else 'jobs'} {video.job_id or video.id}{same_server}",
             exit_code=Exit.PENDING if is_pending else Exit.FAILED,
         )
     if wanted in {"best", "worst"}:

@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from sfctl.bars import JobRow, RungRow
+from sfctl.errors import ClientError
+from sfctl.ids import shorten
 from sfctl.live import JobEvent, LiveClient
 from sfctl.progress import Reporter
 from sfctl.text import describe_trouble
@@ -33,6 +35,8 @@ class Outcome:
     status: JobStatus = JobStatus.QUEUED
     error: JobError | None = None
     row: JobRow = field(default_factory=lambda: JobRow(""))
+    video_id: str = ""
+    is_told: bool = False
 
     def __post_init__(self) -> None:
         self.row.job_id = self.job_id
@@ -58,13 +62,15 @@ def apply_event(outcome: Outcome, event: JobEvent) -> None:
             outcome.error = event.error
             row.note = event.error.detail
         case PlayableEvent():
-            row.note = "playable"
+            outcome.video_id = event.video_id
 
 
 def apply_job(outcome: Outcome, job: JobRead) -> None:
     """Bring an outcome and its row up to date with a job as it stands."""
     row = outcome.row
     outcome.title = row.title = job.title
+    outcome.video_id = job.video_id
+    row.playable_s = (job.playable_at - job.created_at).total_seconds() if job.playable_at else None
     outcome.error = job.error
     row.stage, row.speed, row.eta_s, row.progress = job.stage, job.speed, job.eta_s, job.progress
     row.waiting = _describe(job.waiting)
@@ -93,36 +99,61 @@ def _apply_rungs(row: JobRow, rungs: dict[str, RungProgress]) -> None:
         known.progress, known.fps = max(known.progress, rung.progress), rung.fps
 
 
-async def watch_job(
-    live: LiveClient, outcome: Outcome, reporter: Reporter, on_event: Callable[[JobEvent], None] | None = None
-) -> None:
+def playable_note(outcome: Outcome, same_server: str) -> str:
+    """Say that a video can be played, and how; `same_server` are the options that lead to it."""
+    video_id = shorten([outcome.video_id])[outcome.video_id]
+    return f"{outcome.title}: playable after {outcome.row.playable_s:.1f} s: sfctl play {video_id}{same_server}"
+
+
+@dataclass(frozen=True)
+class Audience:
+    """Who hears of jobs: the reporter, perhaps somebody who wants each event; and how commands reach their server."""
+
+    reporter: Reporter
+    same_server: str = ""
+    on_event: Callable[[JobEvent], None] | None = None
+
+    def tell(self, outcome: Outcome) -> None:
+        """Show how a job stands, and once that it can be played while it goes on."""
+        if outcome.row.playable_s is not None and not outcome.is_told and not outcome.status.is_final:
+            outcome.is_told = True
+            self.reporter.note(playable_note(outcome, self.same_server))
+        self.reporter.changed(outcome.row)
+
+
+async def watch_job(live: LiveClient, outcome: Outcome, audience: Audience) -> None:
     """Follow one job to its end."""
 
     def tell_gap() -> None:
         outcome.row.note = "connection lost, reconnecting"
-        reporter.changed(outcome.row)
+        audience.tell(outcome)
 
     async for event in live.follow(outcome.job_id, tell_gap):
         apply_event(outcome, event)
-        reporter.changed(outcome.row)
-        if on_event:
-            on_event(event)
+        if isinstance(event, PlayableEvent):
+            await _ask_when(live, outcome)
+        audience.tell(outcome)
+        if audience.on_event:
+            audience.on_event(event)
 
 
-async def watch_all(
-    live: LiveClient,
-    outcomes: Iterable[Outcome],
-    reporter: Reporter,
-    on_event: Callable[[JobEvent], None] | None = None,
-) -> None:
+async def _ask_when(live: LiveClient, outcome: Outcome) -> None:
+    """Learn since when a job can be played; the event does not say it, and a clock of ours may be wrong."""
+    with suppress(ClientError):
+        job = await live.job(outcome.job_id)
+        if job.playable_at:
+            outcome.row.playable_s = (job.playable_at - job.created_at).total_seconds()
+
+
+async def watch_all(live: LiveClient, outcomes: Iterable[Outcome], audience: Audience) -> None:
     """Follow many jobs to their ends, a bounded number at a time."""
     turn = asyncio.Semaphore(_STREAMS)
 
     async def follow(outcome: Outcome) -> None:
         async with turn:
-            await watch_job(live, outcome, reporter, on_event)
+            await watch_job(live, outcome, audience)
 
-    async with ticking(reporter):
+    async with ticking(audience.reporter):
         await asyncio.gather(*(follow(outcome) for outcome in outcomes))
 
 

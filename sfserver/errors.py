@@ -25,6 +25,7 @@ StreamForgeError
 │   ├── WorkerCrashedError        422
 │   ├── InconsistentChunksError   500
 │   ├── SourceMissingError        410
+│   ├── MediaGoneError            410
 │   ├── ObjectTruncatedError      500
 │   ├── DatabaseDamagedError      500
 │   └── WrongDatabaseError        500, refused at the start
@@ -215,6 +216,13 @@ class SourceMissingError(PermanentError):
 
     code, status, title = "source_missing", 410, "The uploaded file is gone"
     hint = "upload the video again"
+
+
+class MediaGoneError(PermanentError):
+    """What a media URL was signed for was taken back (its job failed or was cancelled) or replaced some time ago."""
+
+    code, status, title = "media_gone", 410, "This is not there any more"
+    hint = "ask for new links: GET /api/videos/ID/links; the status of the job says what became of it"
 
 
 class ObjectTruncatedError(PermanentError):

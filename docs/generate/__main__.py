@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from docs.generate import cli, errors, http, settings
+from docs.generate import cli, errors, http, players, settings
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 
@@ -13,6 +13,7 @@ def pages() -> dict[str, str]:
         "cli.md": cli.page(),
         "errors.md": errors.page(),
         "http.md": http.page(),
+        "players.md": players.page(),
         "settings.md": settings.page(),
     }
 

@@ -21,7 +21,7 @@ INTRODUCTION = """\
 JSON in and out, times in RFC 3339 (UTC), sizes in bytes, durations in seconds, bit rates in bit/s. Every call but
 health and public media wants `Authorization: Bearer TOKEN`. Every answer that is not listed is a
 [problem document](errors.md). A page of a list is `{"items": [...], "next_cursor": null}`; pass `next_cursor` back as
-`cursor` for the next one."""
+`cursor` for the next one. Whatever answers GET answers HEAD."""
 
 
 def page() -> str:

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # Solutions to 21 · MP4 boxes, sample tables and byte ranges
+# # Solutions to 21 · MP4 boxes, chunk objects and byte ranges
 #
 # Each stands alone; a clip of 3 s is made first.
 
@@ -14,9 +14,11 @@ import numpy as np
 from sfserver.media.contract import PicturePlan, Rung
 from sfserver.media.mp4.boxes import find_box, iter_boxes
 from sfserver.media.mp4.fragments import Sample, build_fragment, read_fragment
-from sfserver.media.mp4.movie import video_track
+from sfserver.media.mp4.hls import END_LIST, media_head, segment_lines
+from sfserver.media.mp4.movie import build_init, video_track
+from sfserver.media.mp4.segments import SegmentRule, cut_segments
 from sfserver.media.mp4.tracks import TrackTable
-from sfserver.media.mp4.virtual import StoredTrack, VirtualFile, build_head, build_layout
+from sfserver.media.mp4.virtual import Placed, VirtualFile, build_head, read_spans
 
 
 def make_clip() -> bytes:
@@ -97,17 +99,48 @@ print(spent, "bytes now,", spent - 94 * 4 + 4, "with one size for all")
 assert spent == one + 93 * 4
 
 # %% [markdown]
-# **4. Without sound.** The fragments of the picture lie one behind the other in its file as they do in the virtual
-# one, so neighbours merge into a single span.
+# **4. Without sound.** The fragments of the picture lie one behind the other in their object as they do in the virtual
+# file, so neighbours merge: one span an object, not one a fragment.
 
 # %%
-gops = [[Sample(bytes(50 + n), 1, 0, n == 0) for n in range(20)] for _ in range(5)]
+with av.open(io.BytesIO(clip)) as container:
+    stream = container.streams.video[0]
+    packets = [packet for packet in container.demux(stream) if packet.size]
+    avcc, timescale = bytes(stream.codec_context.extradata), stream.time_base.denominator
+ticks = timescale // 10
+samples = [Sample(bytes(packet), ticks, packet.pts - packet.dts, packet.is_keyframe) for packet in packets]
 fragments = [
-    build_fragment(track_id=1, sequence=2 * k + 1, base_decode_time=20 * k, samples=g) for k, g in enumerate(gops)
+    build_fragment(
+        track_id=1, sequence=2 * k + 1, base_decode_time=10 * k * ticks, samples=samples[10 * k : 10 * k + 10]
+    )
+    for k in range(3)
 ]
-track = video_track(Rung("360p", 96, 64, 0, "libx264", {}, ""), 10, PicturePlan(), b"\1d\0\x0a", 0)
-video = StoredTrack(track, TrackTable.join(map(read_fragment, fragments)), 700, 100)
-head = build_head(video, None)
-virtual = VirtualFile.load(len(head), build_layout(video, None))
-(span,) = virtual.map_range(len(head), virtual.size)
-assert (span.part, span.offset, span.length) == ("video", 800, sum(map(len, fragments)))
+index = TrackTable.join(map(read_fragment, fragments))
+delay = samples[0].composition_offset  # the first one shown is the first one decoded
+track = video_track(Rung("360p", 96, 64, 0, "libx264", {}, ""), timescale, PicturePlan(), avcc, delay)
+
+head = build_head((track, index), None)
+sizes = index.index.sizes
+virtual = VirtualFile.arrange(len(head), Placed.in_objects(1, [(0, sizes[:1]), (0, sizes[1:])]), None)
+spans = [(span.object, span.offset, span.length) for span in virtual.iter_range(len(head), virtual.size)]
+assert spans == [(1, 0, len(fragments[0])), (2, 0, len(fragments[1]) + len(fragments[2]))]
+
+# %% [markdown]
+# **5. An old file.** The fragments begin at `start`, so the first range of the list and the first offset of the map do.
+# The head does not change at all: it speaks of the virtual file, where the old init segment does not appear.
+
+# %%
+init = build_init(track, index.ticks)
+old = init + b"".join(fragments)
+segments = cut_segments(index.index, timescale, SegmentRule(gops=2), first_gop=0, start=len(init))
+text = media_head("../v/360p/init.mp4", 2, live=False) + segment_lines("../v/360p/0.m4s", segments) + END_LIST
+first = len(fragments[0]) + len(fragments[1])
+assert f"#EXT-X-BYTERANGE:{first}@{len(init)}\n" in text
+assert f"#EXT-X-BYTERANGE:{len(fragments[2])}@{len(init) + first}\n" in text
+
+virtual = VirtualFile.arrange(len(head), Placed.in_objects(1, [(len(init), sizes)]), None)
+(span,) = virtual.iter_range(len(head), virtual.size)
+assert (span.object, span.offset, span.length) == (1, len(init), len(old) - len(init))
+objects = [head, old]
+whole = read_spans(virtual.iter_range(0, virtual.size), lambda number, at, length: objects[number][at : at + length])
+assert frames_of(whole) == frames_of(clip)

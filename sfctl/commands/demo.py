@@ -13,7 +13,7 @@ import typer
 
 from sfctl import embedded
 from sfctl.command import LiveCommand, command_app
-from sfctl.commands.server import data_dir_option, pass_preflight, start_detached
+from sfctl.commands.server import pass_preflight, start_detached
 from sfctl.commands.upload import Sent, batch_exit, check_file, send_all
 from sfctl.commands.videos import print_formats
 from sfctl.context import Invocation, invocation
@@ -75,7 +75,7 @@ def _server(run: Invocation, *, leave_running: bool) -> Iterator[tuple[ServerRec
     finally:
         if not is_wanted:
             embedded.stop(record)
-            run.out.note(f"stopped the server; `sfctl up{data_dir_option(run)}` starts it again")
+            run.out.note(f"stopped the server; `sfctl up{run.same_server}` starts it again")
 
 
 def _make_clip(run: Invocation, path: Path) -> Path:
@@ -101,7 +101,7 @@ def _send(run: Invocation, path: Path) -> Sent:
 
 
 def _show(run: Invocation, sent: Sent, *, is_ours: bool) -> None:
-    out, option = run.out, data_dir_option(run)
+    out, option = run.out, run.same_server
     with run.client() as client:
         video = client.video(sent.video_id or "")
         job = client.job(sent.outcome.job_id if sent.outcome else "")
@@ -130,6 +130,8 @@ def _summary(video: "VideoRead", job: "JobRead") -> str:
     made = sum(rendition.size_bytes for rendition in video.renditions)
     source = f" from {format_bytes(video.source.size_bytes)}" if video.source else ""
     text = f"{len(video.renditions)} qualities, {format_bytes(made)}{source}"
+    if job.playable_at:
+        text += f"; playable after {(job.playable_at - job.created_at).total_seconds():.1f} s"
     if video.duration_s and job.started_at and job.finished_at:
         wall_s = (job.finished_at - job.started_at).total_seconds()
         speed = video.duration_s / wall_s if wall_s > 0 else 0.0

@@ -47,7 +47,7 @@ def download(
     run = invocation(ctx)
     with run.client(timeout_s=60.0) as client:
         video = find_video(client, video_id)
-        chosen = choose_quality(video, quality or run.settings.find("quality") or "best")
+        chosen = choose_quality(video, quality or run.settings.find("quality") or "best", run.same_server)
         target = _open_target(run, video, chosen, output, force=force)
         try:
             _transfer(run, client, video, chosen, target)

@@ -122,6 +122,7 @@ def _print_job(run: Invocation, job: "JobRead") -> None:
             ("speed", f"{job.speed:.2f}x real time" if job.speed else None),
             ("eta", format_duration(job.eta_s) if job.eta_s is not None else None),
             ("created", out.time(job.created_at)),
+            ("playable", out.time(job.playable_at) if job.playable_at else None),
             ("finished", out.time(job.finished_at) if job.finished_at else None),
             ("waiting", describe_trouble(job.waiting.code, job.waiting.detail) if job.waiting else None),
             ("hint", job.waiting.hint if job.waiting else None),
@@ -130,20 +131,24 @@ def _print_job(run: Invocation, job: "JobRead") -> None:
         ]
     )
     if run.environment.stdout_tty and job.stages:
-        glyphs = choose_glyphs(getattr(run.environment.stdout, "encoding", None))
-        rows = [
-            (
-                stage.name,
-                stage.state.value,
-                draw_bar(stage.progress, 10, glyphs),
-                f"{stage.tasks_done}/{stage.tasks}",
-                str(stage.attempts),
-                f"{stage.cpu_s:.1f} s" if stage.cpu_s is not None else "-",
-            )
-            for stage in job.stages
-        ]
-        out.line()
-        out.table(("STAGE", "STATE", "DONE", "TASKS", "ATTEMPTS", "CPU"), rows)
+        _print_stages(run, job)
+
+
+def _print_stages(run: Invocation, job: "JobRead") -> None:
+    glyphs = choose_glyphs(getattr(run.environment.stdout, "encoding", None))
+    rows = [
+        (
+            stage.name,
+            stage.state.value,
+            draw_bar(stage.progress, 10, glyphs),
+            f"{stage.tasks_done}/{stage.tasks}",
+            str(stage.attempts),
+            f"{stage.cpu_s:.1f} s" if stage.cpu_s is not None else "-",
+        )
+        for stage in job.stages
+    ]
+    run.out.line()
+    run.out.table(("STAGE", "STATE", "DONE", "TASKS", "ATTEMPTS", "CPU"), rows)
 
 
 @app.command(

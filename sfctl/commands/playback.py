@@ -1,6 +1,6 @@
 """`play`, `url` and `open`: from here into a player or a browser."""
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -9,12 +9,8 @@ from sfctl.context import Invocation, invocation
 from sfctl.errors import CliError
 from sfctl.exits import Exit
 from sfctl.ids import complete_video, find_video
-from sfctl.quality import QualityOption, choose_quality
+from sfctl.quality import QualityOption
 from sfctl.text import parse_clock
-
-if TYPE_CHECKING:
-    from sfctl.client import Client
-    from sfserver.wire.videos import VideoRead
 
 app = command_app()
 VideoId = Annotated[str, typer.Argument(metavar="ID", help="Id, or the start of one.", autocompletion=complete_video)]
@@ -25,6 +21,7 @@ VideoId = Annotated[str, typer.Argument(metavar="ID", help="Id, or the start of 
     epilog="""
     sfctl play 0192f3a1
     sfctl play 0192f3a1@00:12:41 -f 720p
+    sfctl play 0192f3a1 --wait
     sfctl play 0192f3a1 --player vlc --dry-run
     """,
 )
@@ -36,24 +33,29 @@ def play(
     *,
     player: Annotated[Literal["mpv", "vlc", "ffplay"] | None, typer.Option(help="Default: the first there is.")] = None,
     quality: QualityOption = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until it is playable.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the player's command line only.")] = False,
 ) -> None:
-    """Play a video in mpv, VLC or ffplay."""
+    """Play a video in mpv, VLC or ffplay; also while it is being made."""
     from sfctl import players
+    from sfctl.playing import choose_media, wait_playable
 
     run = invocation(ctx)
     name, start_s = _split_start(video_id)
     with run.client() as client:
         video = find_video(client, name)
-        url = _file_url(client, video, quality or run.settings.find("quality") or "best")
+        video = wait_playable(client, video) if wait else video
+        media = choose_media(client, video, _wanted(run, quality), start_s, run.same_server)
     chosen = player or run.settings.find("player") or ("mpv" if dry_run else players.find_player())
-    command = players.player_command(chosen, url, title=video.title, start_s=start_s)
+    command = players.player_command(chosen, media, video.title)
     if dry_run:
         run.out.line(players.quote_command(command))
         return
     code = players.run_player(command, run.environment.variables)
     if code != 0:
-        raise CliError(f"{chosen} ended with {code}", hint=f"sfctl url {video.id} prints what it was given")
+        raise CliError(
+            f"{chosen} ended with {code}", hint=f"sfctl url {video.id}{run.same_server} prints what it was given"
+        )
 
 
 def _split_start(text: str) -> tuple[str, float]:
@@ -64,15 +66,8 @@ def _split_start(text: str) -> tuple[str, float]:
         raise CliError(str(error), hint="a start looks like @00:12:41 or @761", exit_code=Exit.USAGE) from error
 
 
-def _file_url(client: "Client", video: "VideoRead", wanted: str) -> str:
-    quality = choose_quality(video, wanted)
-    files = {
-        file.quality: file.url for file in client.links(video.id).files if file.format == "mp4" or quality == "source"
-    }
-    if quality not in files:
-        hint = f"sfctl download {video.id} -f {quality} fetches it; or take {' '.join(files)}"
-        raise CliError(f"no signed URL for {quality}", hint=hint, exit_code=Exit.NOT_FOUND)
-    return files[quality]
+def _wanted(run: Invocation, quality: str | None) -> str:
+    return quality or run.settings.find("quality") or "best"
 
 
 @app.command(
@@ -91,18 +86,29 @@ def url(
     quality: QualityOption = None,
     hls: Annotated[bool, typer.Option("--hls", help="The adaptive HLS playlist instead of one file.")] = False,
 ) -> None:
-    """Print a signed URL that any player opens."""
+    """Print a signed URL that any player opens; while a video is being made, that of its HLS playlist."""
+    from sfctl.playing import file_url, get_links
+
     run = invocation(ctx)
     with run.client() as client:
         video = find_video(client, video_id)
-        if run.out.as_json:
-            run.out.json(client.links(video.id))
-        elif run.out.quiet:
+        if run.out.quiet:
             run.out.line(video.id)
-        elif hls:
-            run.out.line(client.links(video.id).hls)
+            return
+        links = get_links(client, video, run.same_server)
+        if run.out.as_json:
+            run.out.json(links)
+        elif hls or (links.live and quality is None):
+            run.out.line(links.hls)
+        elif links.live:
+            raise CliError(
+                f"there is no file of {video.title} yet",
+                why=f"it is {video.status.value}; until it is ready it can be played as HLS",
+                hint=f"sfctl url {video.id} --hls{run.same_server}",
+                exit_code=Exit.PENDING,
+            )
         else:
-            run.out.line(_file_url(client, video, quality or run.settings.find("quality") or "best"))
+            run.out.line(file_url(client, links, video, _wanted(run, quality), run.same_server))
 
 
 @app.command(

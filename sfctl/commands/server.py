@@ -126,7 +126,7 @@ def _forwarding(process: "subprocess.Popen[bytes]") -> Iterator[list[int]]:
 
 def show_banner(run: Invocation, record: ServerRecord, *, stop: str | None = None) -> None:
     """Say where the server is and what to do next."""
-    option = data_dir_option(run)
+    option = run.same_server
     run.out.note(f"StreamForge {record.version} runs at {record.url}")
     run.out.note(f"  data  {run.data_dir}")
     run.out.note(f"  stop  {stop or f'sfctl down{option}'}")
@@ -134,11 +134,6 @@ def show_banner(run: Invocation, record: ServerRecord, *, stop: str | None = Non
     run.out.note(f"  sfctl upload FILE --wait{option}")
     run.out.note(f"  sfctl ls{option}")
     run.out.note(f"  sfctl open{option}")
-
-
-def data_dir_option(run: Invocation) -> str:
-    """Repeat `--data-dir` for the commands that are proposed, where it was given."""
-    return f" --data-dir {shlex.quote(run.flags['data_dir'])}" if "data_dir" in run.flags else ""
 
 
 @app.command(

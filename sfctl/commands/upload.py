@@ -109,7 +109,7 @@ async def send_all(run: Invocation, batch: list[Sent], fields: dict[str, str], *
     """Send one file after the other; with `wait` their jobs are followed meanwhile and to their ends."""
     from sfctl.live import LiveClient
     from sfctl.progress import reporting
-    from sfctl.watching import ticking, watch_job
+    from sfctl.watching import Audience, ticking, watch_job
 
     with reporting(run.environment, run.settings.find("progress") or "auto") as reporter:
         async with LiveClient(run.url, run.find_token()) as live, ticking(reporter):
@@ -119,7 +119,8 @@ async def send_all(run: Invocation, batch: list[Sent], fields: dict[str, str], *
                 if sent.exit_code in _HOPELESS:
                     break
                 if wait and sent.outcome:
-                    followers.append(asyncio.create_task(watch_job(live, sent.outcome, reporter)))
+                    audience = Audience(reporter, run.same_server)
+                    followers.append(asyncio.create_task(watch_job(live, sent.outcome, audience)))
             await asyncio.gather(*followers)
 
 
@@ -173,7 +174,7 @@ def report(run: Invocation, batch: list[Sent]) -> None:
             show_error(sent.error, run.environment.stderr)
     going = [sent.outcome.job_id for sent in batch if sent.outcome and not sent.outcome.status.is_final]
     if going and run.environment.stderr_tty:
-        out.note(f"next: sfctl watch {' '.join(going)}")
+        out.note(f"next: sfctl watch {' '.join(going)}{run.same_server}")
 
 
 def batch_exit(batch: list[Sent]) -> Exit:
@@ -217,8 +218,8 @@ def _tell_how_to_go_on(run: Invocation, batch: list[Sent]) -> None:
     going = [sent.outcome.job_id for sent in batch if sent.outcome and not sent.outcome.status.is_final]
     if going:
         run.out.note("stopped watching; the server goes on with what it has")
-        run.out.note(f"  watch:  sfctl watch {' '.join(going)}")
-        run.out.note(f"  cancel: sfctl jobs cancel {' '.join(going)}")
+        run.out.note(f"  watch:  sfctl watch {' '.join(going)}{run.same_server}")
+        run.out.note(f"  cancel: sfctl jobs cancel {' '.join(going)}{run.same_server}")
     for sent in batch:
         if not sent.outcome and not sent.error:
             run.out.note(f"not sent: {sent.path}")

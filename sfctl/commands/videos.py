@@ -10,6 +10,7 @@ from sfctl.context import Invocation, invocation
 from sfctl.errors import CliError
 from sfctl.exits import Exit
 from sfctl.ids import complete_video, find_video, shorten
+from sfctl.quality import choose_quality
 from sfctl.text import describe_trouble, format_bitrate, format_bytes, format_duration
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ def formats(ctx: typer.Context, video_id: VideoId) -> None:
     elif run.out.quiet:
         run.out.ids(rendition.quality for rendition in video.renditions)
     elif not video.renditions:
-        raise CliError(f"{video.title} is {video.status}: nothing to play yet", exit_code=Exit.PENDING)
+        choose_quality(video, "best", run.same_server)
     else:
         print_formats(run, video.renditions)
 

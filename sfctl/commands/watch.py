@@ -61,7 +61,7 @@ def watch(
 async def _follow(run: Invocation, outcomes: "list[Outcome]", timeout_s: float | None) -> None:
     from sfctl.live import LiveClient
     from sfctl.progress import reporting
-    from sfctl.watching import watch_all
+    from sfctl.watching import Audience, watch_all
 
     def print_event(event: "JobEvent") -> None:
         # `kind` leads, as in the stream itself: clients tell events apart by it.
@@ -71,7 +71,8 @@ async def _follow(run: Invocation, outcomes: "list[Outcome]", timeout_s: float |
     mode = run.settings.find("progress") or "auto"
     with reporting(run.environment, "none" if run.out.as_json and mode == "auto" else mode) as reporter:
         async with LiveClient(run.url, run.find_token()) as live, asyncio.timeout(timeout_s):
-            await watch_all(live, outcomes, reporter, print_event if run.out.as_json else None)
+            audience = Audience(reporter, run.same_server, print_event if run.out.as_json else None)
+            await watch_all(live, outcomes, audience)
 
 
 def _report(run: Invocation, outcomes: "list[Outcome]") -> None:

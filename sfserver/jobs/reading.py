@@ -190,7 +190,7 @@ def _progress(row: JobStage, busy: Sequence[Task]) -> StageProgress:
         for task in busy
         if task.kind == row.kind and task.state == StageState.RUNNING
     ]
-    return StageProgress(row.kind, StageState(row.state), row.units, row.done_units, row.fatal, running)
+    return StageProgress.from_row(row, running)
 
 
 def _is_shown(row: JobStage) -> bool:
@@ -258,6 +258,7 @@ def _explain_task(task: Task) -> TaskExplain:
         wall_s=task.wall_s,
         start_frame=task.spec.get("start_frame"),
         end_frame=task.spec.get("end_frame"),
+        rungs=task.spec.get("rungs", []),
         crf=task.spec.get("crf"),
         fingerprint=(task.result or {}).get("fingerprint"),
         error=_error(task.error),

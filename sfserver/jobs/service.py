@@ -6,6 +6,7 @@ from sfserver.deps import Runtime
 from sfserver.errors import ConflictError, JobFinishedError, UnknownStageError
 from sfserver.infra.clock import db_now
 from sfserver.models import Job, Video
+from sfserver.publications.service import bring_back
 from sfserver.tasks import garbage, lifecycle, pipeline, repository
 from sfserver.tasks.announce import emit
 from sfserver.wire.events import EventKind, StateEvent
@@ -42,6 +43,8 @@ def retry(session: Session, runtime: Runtime, job: Job) -> None:
             _revive(session, runtime, job, kind)
     job.status, job.error, job.finished_at, job.started_at = JobStatus.QUEUED, None, None, None
     emit(session, job, EventKind.STATE, StateEvent(job_id=job.id, status=JobStatus.QUEUED))
+    if kept:
+        bring_back(session, job)
     session.flush()
     pipeline.open_stages(session, runtime, job)
 

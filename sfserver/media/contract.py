@@ -86,12 +86,16 @@ class Rung:
 
 @dataclass(frozen=True)
 class ChunkSpec:
-    """Output frames `start_frame` ≤ n < `end_frame`, whole GOPs but for the last; `source_bytes` hold that picture."""
+    """Output frames `start_frame` ≤ n < `end_frame`, whole GOPs but for the last; `source_bytes` hold that picture.
+
+    `rungs` are the names of those that one task encodes, all where there are none; `source_bytes` is then their share.
+    """
 
     index: int
     start_frame: int
     end_frame: int
     source_bytes: int = 0
+    rungs: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -139,7 +143,8 @@ class PicturePlan:
 class EncodePlan:
     """Everything the encode, audio and package stages need; made once by `probe`, the same for every retry.
 
-    `origin` is the source time, in seconds, that output frame 0 and audio sample 0 stand for.
+    `origin` is the source time, in seconds, that output frame 0 and audio sample 0 stand for. Segments hold
+    `segment_gops` GOPs, those of the first `opening_gops` one each; none reaches beyond its chunk.
     """
 
     fps: Rational
@@ -153,6 +158,7 @@ class EncodePlan:
     audio: AudioPlan | None
     reasons: list[str]
     segment_gops: int = 2
+    opening_gops: int = 0
     picture: PicturePlan = PicturePlan()
     origin: Rational = Rational(0, 1)
     budget: StorageBudget = StorageBudget()
@@ -173,16 +179,18 @@ class TrackPart:
     """A run of `moof mdat` fragments in `file`, one per GOP; `codec_config` is avcC or AudioSpecificConfig as hex.
 
     Decode times lie on the grid from 0 on; frames are presented `delay_ticks` later than the grid says (an edit list
-    takes it back), so that no composition offset is negative. 0 for audio.
+    takes it back), so that no composition offset is negative. 0 for audio. `table` is the part's sample table
+    (`mp4.tracks.TrackTable.pack`) in base 64.
     """
 
     file: str
     size_bytes: int
     samples: int
     first_gop: int
-    fragment_sizes: list[int]
+    fragments: int
     codec_config: str
     delay_ticks: int = 0
+    table: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
@@ -211,49 +219,26 @@ class AudioResult:
 
 
 @dataclass(frozen=True)
-class RenditionFacts:
-    """One published rung: sizes, measured rates (peak and average over segments, bit/s) and codecs (RFC 6381).
+class TrackFacts:
+    """What packaging measured of a track: its bytes, its rates over segments (bit/s), and those of its sync frames.
 
-    `init_bytes` of `ftyp moov` stand first in the track file, then `index_bytes` of `sidx`.
+    `head_bytes` of `ftyp moov` and the `mdat` header stand first in the progressive file of `progressive_bytes`; 0 for
+    sound, which has none of its own.
     """
 
-    quality: str
-    width: int
-    height: int
-    video_codecs: str
-    audio_codecs: str | None
+    size_bytes: int
     average_bps: int
     peak_bps: int
-    video_average_bps: int
-    video_peak_bps: int
-    iframe_average_bps: int
-    iframe_peak_bps: int
-    track_size_bytes: int
-    progressive_size_bytes: int
-    init_bytes: int = 0
-    index_bytes: int = 0
-
-
-@dataclass(frozen=True)
-class SoundFacts:
-    """The published audio track; `init_bytes` of `ftyp moov` stand first in the file, then `index_bytes` of `sidx`."""
-
-    codecs: str
-    channels: int
-    sample_rate: int
-    init_bytes: int
-    index_bytes: int
+    iframe_average_bps: int = 0
+    iframe_peak_bps: int = 0
+    head_bytes: int = 0
+    progressive_bytes: int = 0
 
 
 @dataclass(frozen=True)
 class PackageResult:
-    """The published files, by object path below the generation, with their sizes."""
+    """What packaging found out, by track name, and the heads of the progressive files it wrote, by rung."""
 
-    files: dict[str, int]
-    renditions: list[RenditionFacts]
-    audio_average_bps: int
-    audio_peak_bps: int
-    duration_s: float
-    fps: Rational
+    tracks: dict[str, TrackFacts]
+    heads: dict[str, str]
     warnings: list[MediaWarning] = field(default_factory=list)
-    audio: SoundFacts | None = None

@@ -4,10 +4,11 @@ from sfserver.models.asset import Asset
 from sfserver.models.base import Base, new_id
 from sfserver.models.garbage import Garbage
 from sfserver.models.job import Job, JobEvent, JobStage
+from sfserver.models.publication import Publication, Track, TrackChunk
 from sfserver.models.task import Task, TaskPart
 from sfserver.models.upload import Upload
 from sfserver.models.user import Credential, User
-from sfserver.models.video import RetiredPublication, Video
+from sfserver.models.video import Video
 from sfserver.models.worker import WorkerNode
 
 __all__ = [
@@ -18,9 +19,11 @@ __all__ = [
     "Job",
     "JobEvent",
     "JobStage",
-    "RetiredPublication",
+    "Publication",
     "Task",
     "TaskPart",
+    "Track",
+    "TrackChunk",
     "Upload",
     "User",
     "Video",

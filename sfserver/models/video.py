@@ -1,4 +1,4 @@
-"""Videos and what was published of them."""
+"""Videos: whose they are, what was uploaded, and which publication of them is visible."""
 
 from datetime import datetime
 from typing import Any
@@ -12,8 +12,7 @@ from sfserver.models.base import Base, Keyed, UtcDateTime
 class Video(Keyed, Base):
     """One video of the library.
 
-    `generation` counts publishings: 0 before the first. `published_prefix` is the one pointer that makes a set of
-    objects visible; `published` holds the packager's measured facts (`media.contract.PackageResult` as JSON).
+    `generation` is the one pointer that makes a publication visible: the number of the one that is, 0 before the first.
     """
 
     __tablename__ = "videos"
@@ -35,19 +34,4 @@ class Video(Keyed, Base):
     source_facts: Mapped[dict[str, Any] | None] = mapped_column(JSON, default=None)
 
     generation: Mapped[int] = mapped_column(default=0)
-    published_prefix: Mapped[str | None] = mapped_column(String(300), default=None)
-    published: Mapped[dict[str, Any] | None] = mapped_column(JSON, default=None)
     published_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
-
-
-class RetiredPublication(Base):
-    """A generation that another has replaced: served `until` the last URL that was signed for it has ended."""
-
-    __tablename__ = "retired_publications"
-
-    video_id: Mapped[str] = mapped_column(ForeignKey("videos.id", ondelete="CASCADE"), primary_key=True)
-    generation: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    prefix: Mapped[str] = mapped_column(String(300))
-    published: Mapped[dict[str, Any]] = mapped_column(JSON)
-    published_at: Mapped[datetime] = mapped_column(UtcDateTime)
-    until: Mapped[datetime] = mapped_column(UtcDateTime, index=True)

@@ -1,6 +1,7 @@
 """The answer that sends media: conditions, one range, HEAD, and bytes read in threads while others are sent."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from email.utils import format_datetime
 from urllib.parse import quote
@@ -13,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from sfserver.errors import NotFoundError, PreconditionFailedError, RangeNotSatisfiableError, StreamForgeError
 from sfserver.infra.storage.contract import ObjectStore
-from sfserver.playback.bodies import Body, OpenObjects, cut_into_buffers
+from sfserver.playback.bodies import Body, OpenObjects, Span, cut_into_buffers
 from sfserver.playback.ranges import (
     ByteRange,
     Validators,
@@ -43,7 +44,7 @@ class MediaResponse(Response):
         """Judge the request's conditions and send what they ask for."""
         objects = OpenObjects(self._store)
         try:
-            await self._answer(scope, send, objects)
+            await self._answer(scope, receive, send, objects)
         except RangeNotSatisfiableError as error:
             await self._refuse(error, {"Content-Range": f"bytes */{self._media.size}"}, scope, receive, send)
         except PreconditionFailedError as error:
@@ -53,7 +54,7 @@ class MediaResponse(Response):
         finally:
             objects.close()
 
-    async def _answer(self, scope: Scope, send: Send, objects: OpenObjects) -> None:
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, objects: OpenObjects) -> None:
         asked = Headers(scope=scope)
         if is_failed_precondition(asked, self._held):
             raise PreconditionFailedError
@@ -65,23 +66,39 @@ class MediaResponse(Response):
         # RFC 9110, 14.2: Range means something for GET alone.
         if scope["method"] == "GET" and may_use_range(asked.get("if-range"), self._held):
             chosen = parse_range(asked.get("range"), self._media.size)
-        await self._send(send, chosen, objects, head_only=scope["method"] == "HEAD")
-
-    async def _send(self, send: Send, chosen: ByteRange | None, objects: OpenObjects, *, head_only: bool) -> None:
         part = chosen or ByteRange(0, self._media.size)
         headers = MutableHeaders(raw=list(self.raw_headers))
         headers["Content-Length"] = str(part.length)
         if chosen is not None:
             headers["Content-Range"] = f"bytes {part.start}-{part.end - 1}/{self._media.size}"
-        buffers = cut_into_buffers([] if head_only else self._media.map_range(part.start, part.end))
+        buffers = cut_into_buffers(self._media.iter_range(part.start, part.end))
         # The first read comes before the status line: an object that has gone is still a 404.
         first = next(buffers, [])
-        data = await run_in_threadpool(objects.read, first) if first else b""
+        is_head = scope["method"] == "HEAD"
+        data = await run_in_threadpool(_check if is_head else _read, objects, first)
         await self._start(send, 200 if chosen is None else 206, headers)
-        for spans in buffers:
-            await send({"type": "http.response.body", "body": data, "more_body": True})
-            data = await run_in_threadpool(objects.read, spans)
+        if not is_head and part.length > len(data):
+            data = await self._send_most(receive, send, objects, data, buffers)
         await send({"type": "http.response.body", "body": data})
+
+    @staticmethod
+    async def _send_most(
+        receive: Receive, send: Send, objects: OpenObjects, data: bytes, buffers: Iterator[list[Span]]
+    ) -> bytes:
+        """Send all buffers but the last, which is returned; stop where the client has gone.
+
+        A player that seeks leaves most of what it asked for unread.
+        """
+        gone = asyncio.ensure_future(_disconnected(receive))
+        try:
+            for spans in buffers:
+                await send({"type": "http.response.body", "body": data, "more_body": True})
+                if gone.done():
+                    return b""
+                data = await run_in_threadpool(objects.read, spans)
+        finally:
+            gone.cancel()
+        return data
 
     @staticmethod
     async def _start(send: Send, status: int, headers: MutableHeaders) -> None:
@@ -93,6 +110,23 @@ class MediaResponse(Response):
         error: StreamForgeError, headers: dict[str, str], scope: Scope, receive: Receive, send: Send
     ) -> None:
         await problem_response(Request(scope), error, headers)(scope, receive, send)
+
+
+async def _disconnected(receive: Receive) -> None:
+    """Return once the client has gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _read(objects: OpenObjects, spans: list[Span]) -> bytes:
+    return objects.read(spans) if spans else b""
+
+
+def _check(objects: OpenObjects, spans: list[Span]) -> bytes:
+    """See that the first bytes are there, for an answer without any."""
+    for span in spans:
+        objects.check(span)
+    return b""
 
 
 def http_date(moment: datetime) -> str:

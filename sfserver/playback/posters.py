@@ -11,8 +11,7 @@ from sfserver.deps import ReadSession, RuntimeDep
 from sfserver.errors import UnknownRenditionError
 from sfserver.playback.answer import MediaResponse
 from sfserver.playback.bodies import StoredObject
-from sfserver.playback.ranges import Validators
-from sfserver.playback.service import entity_tag
+from sfserver.playback.ranges import Validators, entity_tag
 from sfserver.videos.assets import assets_of
 from sfserver.videos.service import find_watchable_video
 

@@ -1,5 +1,6 @@
 """Byte ranges and conditions of one GET (RFC 9110, 13 and 14): pure functions of header values."""
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,6 +35,11 @@ class Validators:
 
     etag: str
     modified_at: datetime
+
+
+def entity_tag(identity: str) -> str:
+    """Return a strong entity tag for bytes that are named uniquely."""
+    return f'"{hashlib.sha256(identity.encode()).hexdigest()[:32]}"'
 
 
 def parse_range(header: str | None, size: int) -> ByteRange | None:

@@ -6,10 +6,10 @@ from sfserver import health
 from sfserver.accounts import endpoints as accounts
 from sfserver.deps import Runtime
 from sfserver.jobs import endpoints as jobs
-from sfserver.middleware import CrossOriginReads, KnownHost, RequestScope, UnreadBody
+from sfserver.middleware import CrossOriginReads, EveryMethod, KnownHost, RequestScope, UnreadBody
 from sfserver.playback import endpoints as playback
 from sfserver.playback import posters
-from sfserver.playback.service import Playback
+from sfserver.playback.endpoints import Playback
 from sfserver.problems import install_error_handlers
 from sfserver.uploads import endpoints as uploads
 from sfserver.videos import endpoints as videos
@@ -32,12 +32,13 @@ def create_app(runtime: Runtime) -> FastAPI:
         responses={"default": {"model": Problem, "description": "What went wrong (RFC 9457)."}},
     )
     app.state.runtime = runtime
-    app.state.playback = Playback(runtime)
+    app.state.playback = Playback.of(runtime)
     install_error_handlers(app)
     for part in _PARTS:
         app.include_router(part.router)
     http = runtime.settings.http
     # The last one added is the outermost.
+    app.add_middleware(EveryMethod)
     app.add_middleware(CrossOriginReads, origins=http.cors_origins)
     app.add_middleware(KnownHost, allowed_hosts=[*http.allowed_hosts, http.host])
     app.add_middleware(UnreadBody)

@@ -27,7 +27,9 @@ from sfserver.infra.schema import check_schema, upgrade_schema
 from sfserver.infra.storage.directory import DirectoryStore
 from sfserver.media.sandbox.parent import Sandbox
 from sfserver.models import Base
+from sfserver.publications.backfill import complete_publications
 from sfserver.roots.api import create_app
+from sfserver.roots.listener import listener_config
 from sfserver.roots.runtime import make_runtime
 from sfserver.roots.worker import make_runner, make_sandbox
 from sfserver.settings import Settings
@@ -48,9 +50,7 @@ def serve(settings: Settings) -> None:
     lock = DataDirectoryLock(settings.data_dir)
     try:
         with _listen(settings) as listener, _running(settings) as runtime:
-            config = uvicorn.Config(
-                create_app(runtime), log_config=None, access_log=False, timeout_graceful_shutdown=3, server_header=False
-            )
+            config = listener_config(create_app(runtime), grace_s=3)
             with _announced(settings.data_dir, runtime.version, listener):
                 uvicorn.Server(config).run(sockets=[listener])
     finally:
@@ -119,6 +119,7 @@ def _prepare(runtime: Runtime) -> None:
         token = ensure_local_user(session)
     if token is not None:
         _write_private(runtime.settings.data_dir / "token", token + "\n")
+    complete_publications(runtime)
     resume_after_boot(runtime)
     sweep_expired(runtime, all_unfinished=True)
 

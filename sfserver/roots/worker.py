@@ -5,12 +5,12 @@ from pathlib import Path
 from sfserver.deps import Runtime
 from sfserver.media.sandbox.confinement import Wall
 from sfserver.media.sandbox.parent import Sandbox, SandboxLimits
+from sfserver.publications.service import forget_retired
 from sfserver.settings import Settings
 from sfserver.stages.registry import STAGES
 from sfserver.tasks.runner import Runner
 from sfserver.tasks.sweep import Here, sweep
 from sfserver.uploads.service import sweep_expired
-from sfserver.videos.publish import forget_retired
 from sfserver.videos.service import purge_expired
 
 
@@ -35,5 +35,5 @@ def make_runner(runtime: Runtime, sandbox: Sandbox, folder: Path) -> Runner:
 def _sweep(runtime: Runtime, here: Here) -> None:
     sweep_expired(runtime)
     purge_expired(runtime)
-    forget_retired(runtime)
+    forget_retired(runtime.database)
     sweep(runtime, here)

@@ -1,18 +1,24 @@
 """Audio: the sound, one encoder run for all rungs, handed over in parts as it gets along."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import pairwise
 from typing import Any
 
+from pydantic import TypeAdapter
 from sqlalchemy.orm import Session
 
+from sfserver.errors import InconsistentChunksError
 from sfserver.infra.queue.contract import Queue
-from sfserver.media.contract import AudioResult
+from sfserver.media.contract import AudioResult, TrackPart
 from sfserver.media.encode.audio import AudioArguments
 from sfserver.models import Job
+from sfserver.publications import service as publications
 from sfserver.stages import probe
-from sfserver.tasks.stage import Claim, Inputs, Stage, Unit
+from sfserver.tasks.stage import Claim, Inputs, Stage, StageContext, Unit, video_folder
 
 KIND = "audio"
+_PART = TypeAdapter(TrackPart)
 _SLACK_BYTES = 4 << 20
 
 
@@ -28,6 +34,16 @@ def _arguments(inputs: Inputs) -> AudioArguments:
 def _outputs(claim: Claim) -> Sequence[str]:
     plan = claim.plan_json or {}
     return [f"audio.{part}.m4s" for part in range(len(plan["audio"]["part_ends"]))] if plan.get("audio") else []
+
+
+def _part(context: StageContext, index: int, key: str, reported: dict[str, Any]) -> dict[str, Any]:
+    """Show a finished part at once."""
+    part = _PART.validate_python(reported)
+    bounds = list(pairwise([0, *(context.job.plan or {})["audio"]["part_ends"]]))
+    if bounds[index : index + 1] != [(part.first_gop, part.first_gop + part.fragments)]:
+        raise InconsistentChunksError(f"{part.file} is not part {index}")
+    publications.show_chunk(context.session, context.job, publications.NewChunk(publications.SOUND, index, key, part))
+    return asdict(publications.without_table(part))
 
 
 def _bound_bytes(inputs: Inputs) -> int:
@@ -53,6 +69,9 @@ AUDIO: Stage[AudioArguments, AudioResult] = Stage(
     weight=0.04,
     units=_units,
     outputs=_outputs,
+    folder=video_folder,
+    lasting=True,
+    part=_part,
     bound_bytes=_bound_bytes,
     share=_share,
 )

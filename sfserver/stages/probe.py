@@ -8,6 +8,7 @@ from sfserver.media.contract import ProbeResult
 from sfserver.media.encode.plan import ProbeArguments
 from sfserver.media.source.index import INDEX_FILE
 from sfserver.models import Video
+from sfserver.publications.service import begin
 from sfserver.settings import SandboxSettings
 from sfserver.tasks import lifecycle
 from sfserver.tasks.stage import Claim, Inputs, Stage, StageContext, video_folder
@@ -22,8 +23,9 @@ def _arguments(inputs: Inputs) -> ProbeArguments:
 
 
 def _after(context: StageContext, result: ProbeResult) -> None:
-    """Keep the plan with the job, but for its chunks: they become the specs of the encode tasks."""
+    """Keep the plan with the job, but for its chunks: they become the specs of the encode tasks. Open its tracks."""
     context.job.plan = asdict(replace(result.plan, chunks=[]))
+    begin(context.session, context.job, result.plan)
     context.session.get_one(Video, context.job.video_id).source_facts = asdict(result.facts)
     lifecycle.add_warnings(context.job, result.warnings)
 

@@ -5,15 +5,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sqlalchemy.orm import Session
+
 from sfserver.errors import ObjectMissingError, SourceMissingError
 from sfserver.models import Job, Task, TaskPart, Video
 from sfserver.tasks import lifecycle, repository
-from sfserver.tasks.stage import AnyStage, Claim, Output
+from sfserver.tasks.stage import Answer, AnyStage, Claim, Output
 from sfserver.tasks.work import Work
 from sfserver.wire.jobs import StageState
 
 # A sandbox opens each path it may read; from here on it gets their common folder instead.
 _MOST_PATHS = 64
+_RECORDED = "a part that was recorded"
+_AGAIN = "process the video again: sfctl reprocess"
 
 
 @dataclass
@@ -40,8 +44,7 @@ class StoredInputs:
         except ObjectMissingError as error:
             if key == self.claim.source_key:
                 raise SourceMissingError("the uploaded file is not in the store any more") from error
-            hint = "process the video again: sfctl reprocess"
-            raise SourceMissingError("a part that was recorded is not in the store any more", hint=hint) from error
+            raise SourceMissingError(f"{_RECORDED} is not in the store any more", hint=_AGAIN) from error
         self.fetched[key] = path
         self.fetched_bytes += path.stat().st_size
         return path
@@ -70,6 +73,27 @@ class StoredInputs:
         with self.work.database.read() as session:
             tasks = repository.tasks_of(session, self.claim.job_id, kind)
             return [part for task in tasks for part in repository.parts_of(session, task.id)]
+
+    def check_object(self, key: str, size_bytes: int) -> None:
+        """See that an object is there as it was stored. Raises `SourceMissingError`."""
+        try:
+            found = self.work.store.size_of(key)
+        except ObjectMissingError as error:
+            raise SourceMissingError(f"{_RECORDED} is not in the store any more", hint=_AGAIN) from error
+        if found != size_bytes:
+            raise SourceMissingError(f"{_RECORDED} has {found} of its {size_bytes} bytes in the store", hint=_AGAIN)
+        self.on_bytes(0)
+
+    def ask(self, question: Callable[[Session], Answer]) -> Answer:
+        """Return what the database says."""
+        with self.work.database.read() as session:
+            return question(session)
+
+    def new_file(self, name: str) -> Path:
+        """Return where something may be written for the child to read; it goes with the attempt."""
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        self.fetched[name] = self.scratch / name
+        return self.fetched[name]
 
     def readable(self) -> list[Path]:
         """Return what the sandbox may read: what was fetched, or the folder of it all."""

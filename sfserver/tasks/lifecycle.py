@@ -7,11 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 
+from pydantic import TypeAdapter
 from sqlalchemy.orm import Session
 
 from sfserver.errors import StreamForgeError
 from sfserver.infra.clock import db_now
-from sfserver.media.contract import MediaLimits, MediaWarning
+from sfserver.media.contract import EncodePlan, MediaLimits, MediaWarning
 from sfserver.models import Job, JobStage, Task, Video
 from sfserver.tasks import announce, garbage, repository
 from sfserver.tasks.announce import emit
@@ -19,6 +20,8 @@ from sfserver.tasks.stage import Claim, Stages
 from sfserver.tasks.states import ACTIVE_JOBS, OWNED, Counters, Happening, RetryPolicy, Step, after
 from sfserver.wire.events import DoneEvent, ErrorEvent, EventKind, PlayableEvent, StateEvent
 from sfserver.wire.jobs import JobError, JobStatus, StageState
+
+_PLAN = TypeAdapter(EncodePlan)
 
 
 def find_job(session: Session, job_id: str) -> Job | None:
@@ -47,6 +50,11 @@ def claim_of(task: Task, job: Job, video: Video) -> Claim:
         limits=MediaLimits.model_validate(job.limits or {}),
         plan_json=job.plan,
     )
+
+
+def plan_of(job: Job) -> EncodePlan:
+    """Return the plan of a job that has been probed, without its chunks."""
+    return _PLAN.validate_python(job.plan)
 
 
 def may_run(job: Job, row: JobStage) -> bool:
@@ -101,6 +109,7 @@ def fail_job(session: Session, stages: Stages, job: Job, error: StreamForgeError
     kept = recorded_keys(session, stages, job, mine)
     garbage.discard(session, kept, after=garbage.REPRIEVE, reprieve_job_id=job.id)
     _cancel_tasks(session, job, tasks)
+    _withdraw(session, stages, job, may_return=True)
     emit(session, job, EventKind.ERROR, ErrorEvent(job_id=job.id, error=shown))
     _end(session, job, JobStatus.FAILED)
 
@@ -114,6 +123,7 @@ def cancel_job(session: Session, stages: Stages, job: Job) -> bool:
     mine = [task for task in tasks if _is_fatal(stages, task)]
     garbage.discard(session, recorded_keys(session, stages, job, mine))
     _cancel_tasks(session, job, tasks)
+    _withdraw(session, stages, job, may_return=False)
     _end(session, job, JobStatus.CANCELLED)
     return True
 
@@ -185,6 +195,11 @@ def _cancel_tasks(session: Session, job: Job, tasks: Iterable[Task]) -> None:
         if row.state in OWNED:
             row.state, row.finished_at = StageState.CANCELLED, now
     announce.stop_running(session, job)
+
+
+def _withdraw(session: Session, stages: Stages, job: Job, *, may_return: bool) -> None:
+    for stage in stages.values():
+        stage.withdraw(session, job, may_return)
 
 
 def _is_fatal(stages: Stages, task: Task) -> bool:

@@ -30,7 +30,7 @@ def create_job(session: Session, work: Work, video: Video, formats: str) -> Job:
         owner_id=video.owner_id,
         status=JobStatus.QUEUED,
         formats=formats,
-        generation=video.generation + 1,
+        generation=1 + max([video.generation, *(job.generation for job in repository.jobs_of(session, video.id))]),
         limits=work.settings.limits.model_dump(include=set(MediaLimits.model_fields)),
         warnings=[],
         seq=0,

@@ -4,12 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sfserver.models import JobStage
 from sfserver.wire.jobs import RungProgress, StageState
 
 
 @dataclass(frozen=True)
 class StageProgress:
-    """One stage: the sizes of all its tasks, of those done, and the parts of those that run."""
+    """One stage: the sizes of all its tasks, of those done, and the parts of those that run.
+
+    `frames` are those recorded by rung name, of the encode stage alone.
+    """
 
     kind: str
     state: StageState
@@ -17,6 +21,13 @@ class StageProgress:
     done_units: int = 0
     fatal: bool = True
     running: Sequence["TaskProgress"] = ()
+    frames: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def from_row(cls, row: JobStage, running: Sequence["TaskProgress"]) -> "StageProgress":
+        """Build one from a stage's row."""
+        frames = row.tally.get("frames", {})
+        return cls(row.kind, StageState(row.state), row.units, row.done_units, row.fatal, running, frames)
 
     @property
     def share(self) -> float:
@@ -60,7 +71,7 @@ def summarise(
     total = sum(share * by_kind[kind].share for kind, share in shares.items() if kind in by_kind)
     rungs: dict[str, RungProgress] = {}
     if plan is not None and "encode" in by_kind:
-        rungs = {rung["name"]: _rung(rung["name"], by_kind["encode"]) for rung in plan["rungs"]}
+        rungs = {rung["name"]: _rung(rung["name"], by_kind["encode"], plan["frames"]) for rung in plan["rungs"]}
     return JobProgress(min(total, 0.999), _current_stage(stages, shares), rungs)
 
 
@@ -79,10 +90,10 @@ def rung_speed(plan: Mapping[str, Any] | None, rungs: Mapping[str, RungProgress]
     return round(duration_s * min(rung.progress for rung in rungs.values()) / elapsed_s, 2)
 
 
-def _rung(name: str, encode: StageProgress) -> RungProgress:
-    done = encode.done_units + sum(task.frames.get(name, 0) for task in encode.running)
+def _rung(name: str, encode: StageProgress, frames: int) -> RungProgress:
+    done = encode.frames.get(name, 0) + sum(task.frames.get(name, 0) for task in encode.running)
     speeds = [task.fps[name] for task in encode.running if name in task.fps]
-    share = done / encode.units if encode.units else 0.0
+    share = 1.0 if encode.state is StageState.DONE else done / max(1, frames)
     return RungProgress(progress=min(1.0, share), fps=round(sum(speeds), 1) if speeds else None)
 
 

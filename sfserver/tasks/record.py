@@ -63,10 +63,14 @@ def record_progress(work: Work, claim: Claim, progress: dict[str, Any]) -> None:
 def record_part(work: Work, claim: Claim, index: int, key: str, result: dict[str, Any]) -> bool:
     """Record a finished part of a running task; a later attempt will not make it again."""
     with work.database.write() as session:
-        _, task, standing = _own(session, claim)
-        if standing is not Recorded.RECORDED or task is None:
+        job, task, standing = _own(session, claim)
+        if standing is not Recorded.RECORDED or job is None or task is None:
             return False
-        session.add(TaskPart(task_id=claim.task_id, index=index, key=key, result=result))
+        row = repository.find_stage(session, job.id, task.kind)
+        assert row is not None
+        context = StageContext(session, work.settings, work.stages, job, row, task)
+        kept = work.stages[task.kind].part(context, index, key, result)
+        session.add(TaskPart(task_id=claim.task_id, index=index, key=key, result=kept))
         return True
 
 
@@ -174,10 +178,7 @@ def read_progress(session: Session, work: Work, job: Job) -> JobProgress:
     running: dict[str, list[TaskProgress]] = {}
     for kind, size, progress in repository.running_progress(session, job.id):
         running.setdefault(kind, []).append(TaskProgress.from_row(size, progress))
-    stages = [
-        StageProgress(kind, StageState(row.state), row.units, row.done_units, row.fatal, running.get(kind, ()))
-        for kind, row in rows.items()
-    ]
+    stages = [StageProgress.from_row(row, running.get(kind, ())) for kind, row in rows.items()]
     return summarise(job.plan, stages, work.stages.shares())
 
 

@@ -17,6 +17,7 @@ from sfserver.settings import SandboxSettings, Settings
 
 Arguments = TypeVar("Arguments")
 Result = TypeVar("Result")
+Answer = TypeVar("Answer")
 _PLAN = TypeAdapter(EncodePlan)
 _DEFAULT_BOUND_BYTES = 64 << 20
 
@@ -96,6 +97,15 @@ class Inputs(Protocol):
     def parts(self, kind: str) -> Sequence[TaskPart]:
         """Return the finished parts of a stage of one task, in order."""
 
+    def check_object(self, key: str, size_bytes: int) -> None:
+        """See that an object is there as it was stored, without reading it."""
+
+    def ask(self, question: Callable[[Session], Answer]) -> Answer:
+        """Return what the database says."""
+
+    def new_file(self, name: str) -> Path:
+        """Return where something may be written for the child to read."""
+
 
 @dataclass(frozen=True)
 class StageContext:
@@ -141,7 +151,9 @@ class Stage(Generic[Arguments, Result]):
     is the most that a child may write, and so the room that must be there before it starts; `cpu_s` its CPU time.
 
     The hooks run in short transactions under the job's lock: `settle` may fix what a task's spec leaves open when it is
-    claimed; `after` follows each recorded result, `complete` the last one.
+    claimed; `part` takes a finished part of a running task and returns what of it is kept; `after` follows each
+    recorded result, `complete` the last one; `withdraw` the end of a job that did not get ready, with whether it may
+    be tried again with what it has.
     """
 
     kind: str
@@ -162,8 +174,10 @@ class Stage(Generic[Arguments, Result]):
     bound_bytes: Callable[[Inputs], int] = lambda _inputs: _DEFAULT_BOUND_BYTES
     share: Callable[[Claim, dict[str, Any]], float] = lambda _claim, report: float(report.get("progress", 0.0))
     settle: Callable[[StageContext], dict[str, Any]] = lambda context: context.task.spec
+    part: Callable[[StageContext, int, str, dict[str, Any]], dict[str, Any]] = lambda _context, _index, _key, part: part
     after: Callable[[StageContext, Result], None] = lambda _context, _result: None
     complete: Callable[[StageContext], None] = lambda _context: None
+    withdraw: Callable[[Session, Job, bool], None] = lambda _session, _job, _may_return: None
 
     def keys(self, claim: Claim) -> list[str]:
         """Return every key this attempt can have stored something under."""

@@ -11,8 +11,8 @@ from sfserver.errors import VideoNotFoundError
 from sfserver.infra.paging import Limit, cut_page, decode_cursor, encode_cursor
 from sfserver.models import Video
 from sfserver.videos import repository, service
-from sfserver.videos.reading import read_renditions, read_video
-from sfserver.videos.repository import VideoFilter, VideoRow, VideoSort
+from sfserver.videos.reading import read_renditions, read_videos
+from sfserver.videos.repository import VideoFilter, VideoSort
 from sfserver.wire.jobs import JobStatus
 from sfserver.wire.page import Page
 from sfserver.wire.videos import RenditionRead, VideoChange, VideoRead, Visibility
@@ -37,7 +37,7 @@ def list_videos(
     found = repository.find_page(session, wanted, sort, after=decode_cursor(cursor), limit=limit + 1)
     rows, more = cut_page(found, limit)
     return Page(
-        items=[read_video(row, principal.user_id) for row in rows],
+        items=read_videos(session, rows, principal.user_id),
         next_cursor=encode_cursor(rows[-1].video.id) if more else None,
     )
 
@@ -47,13 +47,13 @@ def get_video(video_id: str, caller: Caller, session: ReadSession) -> VideoRead:
     """Return a video: mine, a public or an unlisted one."""
     viewer_id = user_id_of(caller)
     service.find_watchable_video(session, viewer_id, video_id)
-    return read_video(_row(repository.find_row(session, video_id)), viewer_id)
+    return _read(session, video_id, viewer_id)
 
 
 @router.get("/api/videos/{video_id}/renditions")
 def list_renditions(video_id: str, caller: Caller, session: ReadSession) -> list[RenditionRead]:
     """Return the qualities that can be played."""
-    return read_renditions(service.find_watchable_video(session, user_id_of(caller), video_id))
+    return read_renditions(session, service.find_watchable_video(session, user_id_of(caller), video_id).id)
 
 
 @router.patch("/api/videos/{video_id}")
@@ -62,7 +62,7 @@ def change_video(video_id: str, change: VideoChange, caller: Caller, session: Wr
     video = _own(session, caller, video_id)
     service.change_video(session, video, change)
     session.flush()
-    return read_video(_row(repository.find_row(session, video_id)), video.owner_id)
+    return _read(session, video_id, video.owner_id)
 
 
 @router.delete("/api/videos/{video_id}", status_code=204)
@@ -86,14 +86,15 @@ def restore_video(video_id: str, caller: Caller, session: WriteSession) -> Video
     video = service.get_own_video(session, user_id_of(caller), video_id, trashed=True)
     service.restore_video(video)
     session.flush()
-    return read_video(_row(repository.find_row(session, video_id)), video.owner_id)
+    return _read(session, video_id, video.owner_id)
 
 
 def _own(session: ReadSession, caller: Caller, video_id: str) -> Video:
     return service.get_own_video(session, user_id_of(caller), video_id)
 
 
-def _row(row: VideoRow | None) -> VideoRow:
+def _read(session: ReadSession, video_id: str, viewer_id: str | None) -> VideoRead:
+    row = repository.find_row(session, video_id)
     if row is None:
         raise VideoNotFoundError
-    return row
+    return read_videos(session, [row], viewer_id)[0]

@@ -1,8 +1,11 @@
 """From rows to what clients see of videos."""
 
-from typing import Any
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy.orm import Session
 
 from sfserver.models import Video
+from sfserver.publications.reading import Publication, published_of
 from sfserver.videos.repository import VideoRow
 from sfserver.wire.jobs import JobStatus
 from sfserver.wire.videos import RenditionRead, SourceRead, VideoRead, Visibility
@@ -10,7 +13,18 @@ from sfserver.wire.videos import RenditionRead, SourceRead, VideoRead, Visibilit
 _CODEC_NAMES = {"avc1": "h264", "mp4a": "aac"}
 
 
-def read_video(row: VideoRow, viewer_id: str | None) -> VideoRead:
+def read_videos(session: Session, rows: Sequence[VideoRow], viewer_id: str | None) -> list[VideoRead]:
+    """Return videos as this viewer sees them, with a handful of queries."""
+    renditions = _renditions_of(session, [row.video.id for row in rows])
+    return [_read_video(row, renditions.get(row.video.id, []), viewer_id) for row in rows]
+
+
+def read_renditions(session: Session, video_id: str) -> list[RenditionRead]:
+    """Return what can be played of a video."""
+    return _renditions_of(session, [video_id]).get(video_id, [])
+
+
+def _read_video(row: VideoRow, renditions: list[RenditionRead], viewer_id: str | None) -> VideoRead:
     """Return a video as this viewer sees it: its source and job are the owner's business."""
     video, is_owner = row.video, row.video.owner_id == viewer_id
     return VideoRead(
@@ -21,42 +35,43 @@ def read_video(row: VideoRow, viewer_id: str | None) -> VideoRead:
         visibility=Visibility(video.visibility),
         language=video.language,
         status=_status(row),
-        duration_s=_duration_s(video),
+        duration_s=_duration_s(video, renditions),
         created_at=video.created_at,
         published_at=video.published_at,
         source=_read_source(video) if is_owner else None,
-        renditions=read_renditions(video),
+        renditions=renditions,
         watch_url=f"/watch/{video.id}",
         poster_url=f"/api/videos/{video.id}/poster.webp" if row.has_poster else None,
     )
 
 
-def read_renditions(video: Video) -> list[RenditionRead]:
-    """Return what can be played of a video."""
-    if video.published is None:
-        return []
-    fps = video.published["fps"]["num"] / video.published["fps"]["den"]
-    duration_s = video.published["duration_s"]
-    return [_read_rendition(video.id, facts, fps, duration_s) for facts in video.published["renditions"]]
+def _renditions_of(session: Session, video_ids: Sequence[str]) -> dict[str, list[RenditionRead]]:
+    published = published_of(session, video_ids)
+    return {video_id: list(_read_renditions(each)) for video_id, each in published.items()}
 
 
-def _read_rendition(video_id: str, facts: dict[str, Any], fps: float, duration_s: float) -> RenditionRead:
-    picture, sound = facts["video_codecs"], facts["audio_codecs"]
-    return RenditionRead(
-        quality=facts["quality"],
-        format="mp4",
-        width=facts["width"],
-        height=facts["height"],
-        fps=round(fps, 3),
-        video_codec=_codec_name(picture),
-        audio_codec=_codec_name(sound) if sound else None,
-        codecs=",".join(filter(None, (picture, sound))),
-        size_bytes=facts["progressive_size_bytes"],
-        average_bps=facts["average_bps"],
-        peak_bps=facts["peak_bps"],
-        duration_s=duration_s,
-        url=f"/api/stream/{video_id}/{facts['quality']}",
-    )
+def _read_renditions(published: Publication) -> Iterable[RenditionRead]:
+    sound = published.sound
+    heard = sound.facts if sound else None
+    for track in published.pictures:
+        facts = track.facts
+        if facts is None:
+            continue
+        yield RenditionRead(
+            quality=track.name,
+            format="mp4",
+            width=track.width,
+            height=track.height,
+            fps=round(published.fps.num / published.fps.den, 3),
+            video_codec=_codec_name(track.codecs),
+            audio_codec=_codec_name(sound.codecs) if sound else None,
+            codecs=",".join([track.codecs, *([sound.codecs] if sound else [])]),
+            size_bytes=facts.progressive_bytes,
+            average_bps=facts.average_bps + (heard.average_bps if heard else 0),
+            peak_bps=facts.peak_bps + (heard.peak_bps if heard else 0),
+            duration_s=published.duration_s,
+            url=f"/api/stream/{published.video_id}/{track.name}",
+        )
 
 
 def _read_source(video: Video) -> SourceRead:
@@ -85,13 +100,14 @@ def _codec_name(codecs: str) -> str:
     return _CODEC_NAMES.get(family, family)
 
 
-def _duration_s(video: Video) -> float | None:
-    known = video.published or video.source_facts
-    return None if known is None else float(known["duration_s"])
+def _duration_s(video: Video, renditions: Sequence[RenditionRead]) -> float | None:
+    if renditions:
+        return renditions[0].duration_s
+    return None if video.source_facts is None else float(video.source_facts["duration_s"])
 
 
 def _status(row: VideoRow) -> JobStatus:
     """Return the newest job's status; a published video stays ready whatever a later job does."""
-    if row.video.published is not None or row.job_status is None:
+    if row.video.generation or row.job_status is None:
         return JobStatus.READY
     return JobStatus(row.job_status)

@@ -8,7 +8,7 @@ from enum import StrEnum
 from sqlalchemy import Select, and_, delete, exists, func, select
 from sqlalchemy.orm import Session, aliased
 
-from sfserver.models import Asset, Job, RetiredPublication, Video
+from sfserver.models import Asset, Job, Video
 
 
 class VideoSort(StrEnum):
@@ -80,16 +80,6 @@ def delete_rows(session: Session, video_id: str) -> None:
     """Delete a video and its jobs with all that hangs on them."""
     session.execute(delete(Job).where(Job.video_id == video_id))
     session.execute(delete(Video).where(Video.id == video_id))
-
-
-def has_retired_before(session: Session, moment: datetime) -> bool:
-    """Whether a replaced generation was to be served until before `moment`."""
-    return bool(session.scalar(select(exists().where(RetiredPublication.until <= moment))))
-
-
-def delete_retired_before(session: Session, moment: datetime) -> None:
-    """Forget the replaced generations that were to be served until before `moment`."""
-    session.execute(delete(RetiredPublication).where(RetiredPublication.until <= moment))
 
 
 def trashed_before(session: Session, moment: datetime) -> Sequence[str]:

@@ -9,11 +9,11 @@ from sfserver.deps import Runtime
 from sfserver.errors import VideoNotFoundError
 from sfserver.infra.clock import db_now
 from sfserver.models import Video
+from sfserver.publications.service import published_keys
 from sfserver.tasks import garbage, lifecycle
 from sfserver.tasks.repository import lock_job
 from sfserver.videos import repository
 from sfserver.videos.assets import assets_of
-from sfserver.videos.publish import published_keys
 from sfserver.wire.videos import VideoChange, Visibility
 
 
@@ -70,7 +70,11 @@ def restore_video(video: Video) -> None:
 def purge_video(session: Session, runtime: Runtime, video: Video) -> None:
     """Remove everything of a video, without return: its rows now, its objects as garbage, in one transaction."""
     trash_video(session, runtime, video.id)
-    keys = [video.source_key, *published_keys(video), *(asset.key for asset in assets_of(session, video.id))]
+    keys = [
+        video.source_key,
+        *published_keys(session, video.id),
+        *(asset.key for asset in assets_of(session, video.id)),
+    ]
     for job in lifecycle.jobs_of(session, video.id):
         keys += lifecycle.discard_job(session, runtime.stages, job)
     garbage.discard(session, dict.fromkeys(keys))

@@ -15,6 +15,8 @@ _TYPES = {
     "page.js": "text/javascript",
     "library.js": "text/javascript",
     "watch.js": "text/javascript",
+    "live.js": "text/javascript",
+    "playlists.js": "text/javascript",
     "icon.svg": "image/svg+xml",
 }
 # Everything comes from this server, nothing is inline, and nobody may frame the pages.

@@ -138,6 +138,7 @@ class TaskExplain(BaseModel):
     wall_s: float | None = None
     start_frame: int | None = None
     end_frame: int | None = None
+    rungs: list[str] = Field(default_factory=list, description="The rungs it makes; all where there are none.")
     crf: float | None = Field(default=None, description="Quality of a chunk: 23.5, up to 27 to save room.")
     fingerprint: str | None = None
     error: JobError | None = None

@@ -109,9 +109,13 @@ class FileLink(BaseModel):
 
 
 class VideoLinks(BaseModel):
-    """Signed URLs for players that send no header; they end at `expires_at`."""
+    """Signed URLs for players that send no header; they end at `expires_at`.
+
+    While a video encodes (`live`) there is HLS alone, of lists that grow; its segments keep their URLs afterwards.
+    """
 
     hls: str
     dash: str | None = None
     files: list[FileLink]
+    live: bool = False
     expires_at: datetime

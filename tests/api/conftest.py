@@ -3,7 +3,6 @@
 import random
 import shutil
 import socket
-import struct
 import time
 import warnings
 from collections import Counter
@@ -27,10 +26,10 @@ from sfserver.infra.db import Database
 from sfserver.infra.events.memory import InProcessBus
 from sfserver.infra.queue.contract import Queue
 from sfserver.infra.storage.directory import DirectoryStore
-from sfserver.media.contract import PackageResult, Rational, RenditionFacts, SoundFacts
 from sfserver.media.encode.poster import POSTER_FILES
 from sfserver.models import JobStage, Task, User, Video, new_id
 from sfserver.roots.api import create_app
+from sfserver.roots.listener import listener_config
 from sfserver.roots.runtime import make_runtime
 from sfserver.settings import Settings
 from sfserver.tasks import garbage, lifecycle, pipeline, repository
@@ -38,6 +37,7 @@ from sfserver.tasks.stage import StageContext, video_folder
 from sfserver.videos.assets import NewAsset, replace_assets
 from sfserver.videos.publish import publish
 from sfserver.wire.jobs import StageState
+from tests.api.generations import QUALITIES, Generation
 
 with warnings.catch_warnings():
     # Starlette wants httpx's successor, which nothing else here needs.
@@ -45,7 +45,6 @@ with warnings.catch_warnings():
     from starlette.testclient import TestClient
 
 MKV = b"\x1a\x45\xdf\xa3" + random.Random(1).randbytes(20_000)
-QUALITIES = ("720p", "360p")
 
 
 @dataclass(frozen=True)
@@ -137,23 +136,32 @@ class Api:
         return replace(made, **self.publish_again(made.video_id, made.job_id))
 
     def publish_again(self, video_id: str, job_id: str) -> dict[str, Any]:
-        """Bring a job to its end, and publish what its packager would have stored; return `files` and `folder`."""
-        objects, files = made_objects(random.Random(job_id))
-        package = package_result({path: len(data) for path, data in objects.items()}, files)
+        """Bring a job to its end, and publish what its stages would have stored; return `files` and `folder`."""
+        generation = self.grow(video_id, job_id)
         with self.runtime.database.write() as session:
             job = repository.lock_job(session, job_id)
             assert job is not None
-            video = session.get_one(Video, video_id)
-            lifecycle.start_job(session, job)
-            tasks = {kind: end_stage(session, job_id, kind) for kind in ("probe", "encode", "audio", "package")}
-            folders = {kind: video_folder(lifecycle.claim_of(task, job, video)) for kind, task in tasks.items()}
-            self.put(f"{folders['probe']}/index.npy", b"index")
-            for path, data in objects.items():
-                self.put(f"{folders['package']}/{path}", data)
+            generation.show_all(session, job)
+            tasks = {kind: end_stage(session, job_id, kind) for kind in ("encode", "audio", "package")}
             row = session.get_one(JobStage, (job_id, "package"))
             context = StageContext(session, self.runtime.settings, self.runtime.stages, job, row, tasks["package"])
-            publish(context, video, folders["package"], package)
-        return {"files": files, "folder": folders["package"]}
+            heads = {quality: generation.head_key(quality) for quality in QUALITIES}
+            publish(context, generation.package(), heads)
+        return {"files": generation.files, "folder": generation.folder}
+
+    def grow(self, video_id: str, job_id: str) -> Generation:
+        """Have a job be at work, nothing of it shown yet; all it will ever store is stored."""
+        generation = Generation(f"video/{video_id}/{job_id}/encode-0/1", job_id)
+        with self.runtime.database.write() as session:
+            job = repository.lock_job(session, job_id)
+            assert job is not None
+            lifecycle.start_job(session, job)
+            claim = lifecycle.claim_of(end_stage(session, job_id, "probe"), job, session.get_one(Video, video_id))
+            generation.begin(session, job)
+            self.put(f"{video_folder(claim)}/index.npy", b"index")
+        for key, data in generation.objects.items():
+            self.put(key, data)
+        return generation
 
     def add_poster(self, made: Made) -> dict[str, bytes]:
         """Give a video a poster, as its stage would; return the files by name."""
@@ -213,52 +221,6 @@ def end_stage(session: Session, job_id: str, kind: str) -> Task:
     task.spec = {}
     session.flush()
     return task
-
-
-def made_objects(chance: random.Random) -> tuple[dict[str, bytes], dict[str, bytes]]:
-    """Return the stored objects of a generation, and the progressive file each quality must come to."""
-    audio_start, sounds = 90, [chance.randbytes(chance.randrange(1, 900)) for _ in range(9)]
-    objects = {"a/main.mp4": chance.randbytes(audio_start) + b"".join(sounds), "hls/audio.m3u8": b"#EXTM3U\n"}
-    files = {}
-    for quality in QUALITIES:
-        video_start, pictures = 120, [chance.randbytes(chance.randrange(1, 6000)) for _ in range(10)]
-        head = chance.randbytes(700)
-        sizes = [len(part) for part in [*pictures, *sounds]]
-        layout = struct.pack("<4sIIQQ", b"SFL1", len(pictures), len(sounds), video_start, audio_start)
-        objects |= {
-            f"v/{quality}.mp4": chance.randbytes(video_start) + b"".join(pictures),
-            f"file/{quality}.head": head,
-            f"file/{quality}.layout": layout + struct.pack(f"<{len(sizes)}I", *sizes),
-            f"hls/{quality}.m3u8": f"#EXTM3U\n../v/{quality}.mp4\n".encode(),
-            f"hls/{quality}.iframes.m3u8": b"#EXTM3U\n",
-        }
-        pairs = zip(pictures, [*sounds, b""], strict=True)
-        files[quality] = head + b"".join(picture + sound for picture, sound in pairs)
-    return objects, files
-
-
-def package_result(sizes: dict[str, int], files: dict[str, bytes]) -> PackageResult:
-    """Return what the packager would have measured."""
-    renditions = [
-        RenditionFacts(
-            quality=quality,
-            width=int(quality[:-1]) * 16 // 9,
-            height=int(quality[:-1]),
-            video_codecs="avc1.64001F",
-            audio_codecs="mp4a.40.2",
-            average_bps=1_000_000,
-            peak_bps=1_500_000,
-            video_average_bps=900_000,
-            video_peak_bps=1_400_000,
-            iframe_average_bps=100_000,
-            iframe_peak_bps=150_000,
-            track_size_bytes=sizes[f"v/{quality}.mp4"],
-            progressive_size_bytes=len(files[quality]),
-        )
-        for quality in QUALITIES
-    ]
-    sound = SoundFacts("mp4a.40.2", 2, 48_000, 50, 40)
-    return PackageResult(sizes, renditions, 100_000, 100_000, 20.0, Rational(30, 1), audio=sound)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -321,8 +283,7 @@ class LiveServer:
 
 @pytest.fixture
 def live(api: Api) -> Iterator[LiveServer]:
-    config = uvicorn.Config(create_app(api.runtime), log_config=None, access_log=False, timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(listener_config(create_app(api.runtime), grace_s=1))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()

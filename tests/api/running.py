@@ -40,6 +40,7 @@ def start(api: Api, job_id: str) -> None:
         end_stage(session, job_id, "probe")
         row = session.get_one(JobStage, (job_id, "encode"))
         row.state, row.tasks, row.done, row.units, row.done_units = StageState.RUNNING, 2, 1, 120, 60
+        row.tally = {"frames": {"360p": 60}}
         row.attempts, row.opened_at, row.started_at = 2, db_now(session), db_now(session)
         for index, (state, frames) in enumerate([(StageState.DONE, 60), (StageState.RUNNING, 30)]):
             spec = {"index": index, "start_frame": 60 * index, "end_frame": 60 * index + 60, "crf": 23.5 + index}

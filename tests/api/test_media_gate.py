@@ -25,10 +25,11 @@ def test_links_open_everything_without_a_header(api: Api) -> None:
     assert (master.status_code, master.headers["content-type"]) == (200, "application/vnd.apple.mpegurl")
     children = [line for line in master.text.splitlines() if line and not line.startswith("#")]
     assert children == ["720p.m3u8", "360p.m3u8"]
-    media = urljoin(urljoin(links["hls"], children[0]), "../v/720p.mp4")
-    assert api.client.get(urljoin(links["hls"], children[0])).text.splitlines()[1] == "../v/720p.mp4"
-    part = api.client.get(media, headers={"Range": "bytes=100-199"})
-    assert (part.status_code, len(part.content), part.headers["content-type"]) == (206, 100, "video/mp4")
+    lists = urljoin(links["hls"], children[0])
+    media = [line for line in api.client.get(lists).text.splitlines() if not line.startswith("#")]
+    assert media == [f"../v/720p/{chunk}.m4s" for chunk in (0, 1, 2, 3, 3, 4, 4)]
+    part = api.client.get(urljoin(lists, media[0]), headers={"Range": "bytes=10-19"})
+    assert (part.status_code, len(part.content), part.headers["content-type"]) == (206, 10, "video/mp4")
     for file in links["files"]:
         assert api.client.get(file["url"]).content == made.files[file["quality"]]
     assert api.client.get(links["dash"]).headers["content-type"] == "application/dash+xml"
@@ -43,21 +44,29 @@ def test_the_masters_of_the_api_point_below_the_gate(api: Api) -> None:
     assert len(addresses) == 5
     assert {api.client.get(address).status_code for address in addresses} == {200}
     manifest = api.get(f"/api/videos/{made.video_id}/dash/manifest.mpd").text
-    found = re.findall(r"<BaseURL>([^<]+)</BaseURL>", manifest)
-    assert len(found) == 3
+    found = re.findall(r'(?:sourceURL|media)="([^"]+)"', manifest)
+    assert len(set(found)) == 3 + 5 + 5 + 2
     assert {api.client.get(address).status_code for address in found} == {200}
 
 
 def test_media_may_be_kept_and_playlists_may_not(api: Api) -> None:
     made = api.publish()
     base = hls_url(api, made).removesuffix("hls/master.m3u8")
-    kept = api.client.get(base + "v/720p.mp4").headers["cache-control"]
-    assert kept == "private, max-age=31536000, immutable"
-    assert api.client.get(base + "a/main.mp4").headers["content-type"] == "audio/mp4"
-    assert api.client.get(base + "hls/720p.m3u8").headers["cache-control"] == "private, max-age=2"
+    for path in ("v/720p/0.m4s", "v/720p/init.mp4"):
+        assert api.client.get(base + path).headers["cache-control"] == "private, max-age=31536000, immutable"
+    assert api.client.get(base + "a/main/1.m4s").headers["content-type"] == "audio/mp4"
+    for path in ("hls/720p.m3u8", "hls/live/720p.m3u8", "dash/manifest.mpd"):
+        assert api.client.get(base + path).headers["cache-control"] == "private, max-age=1"
 
 
-@pytest.mark.parametrize("path", ["file/720p.head", "file/720p.layout", "file/4320p.mp4", "v/1.mp4", "", "hls", "x/y"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("file/720p.head", "file/4320p.mp4", "v/720p/9.m4s", "v/720p/00.m4s", "v/720p/-1.m4s", "v/4320p/0.m4s"),
+        *("v/main/0.m4s", "a/720p/0.m4s", "hls/main.m3u8", "hls/audio.iframes.m3u8", "hls/live/720p.iframes.m3u8"),
+        *("v/720p/init.m4s", "hls/live/master.m3u8", "", "hls", "x/y"),
+    ],
+)
 def test_only_what_players_need_lies_below_the_gate(api: Api, path: str) -> None:
     made = api.publish()
     base = hls_url(api, made).removesuffix("hls/master.m3u8")

@@ -1,6 +1,7 @@
 """`/api/stream`: exact bytes, conditions, names, and who gets them."""
 
 import random
+from collections.abc import Callable
 
 import pytest
 
@@ -136,8 +137,21 @@ def test_a_download_is_named_after_the_title(api: Api, title: str, plain: str, e
 
 def test_an_object_that_has_gone_is_404(api: Api) -> None:
     made = api.publish()
-    api.runtime.store.delete(f"{made.folder}/v/720p.mp4")
-    assert api.get(f"/api/stream/{made.video_id}/720p", range="bytes=800-").status_code == 404
+    api.runtime.store.delete(f"{made.folder}/720p.0.m4s")
+    path = f"/api/stream/{made.video_id}/720p"
+    assert api.get(path, range="bytes=700-").status_code == 404
+    assert api.client.head(path, headers=api.signed_in | {"range": "bytes=0-0"}).status_code == 404
+    behind = len(made.files["720p"]) - 50
+    assert api.get(path, range=f"bytes={behind}-").content == made.files["720p"][behind:], "the rest is there"
+
+
+@pytest.mark.parametrize("change", [lambda data: data[:-1], lambda data: data + b"x", lambda _data: b""])
+def test_an_object_that_is_another_one_is_not_sent(api: Api, change: Callable[[bytes], bytes]) -> None:
+    made = api.publish()
+    path = api.runtime.settings.data_dir / "objects" / made.folder / "720p.0.m4s"
+    path.write_bytes(change(path.read_bytes()))
+    answer = api.get(f"/api/stream/{made.video_id}/720p", range="bytes=700-719")
+    assert (answer.status_code, answer.json()["code"]) == (500, "object_truncated")
 
 
 def test_deleting_ends_playback_at_once(api: Api) -> None:

@@ -4,16 +4,14 @@ import json
 import re
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 from pydantic import BaseModel
 
-from sfserver.wire.events import DoneEvent, ProgressEvent, SnapshotEvent, StageEvent
 from sfserver.wire.jobs import (
     JobError,
     JobExplain,
@@ -21,7 +19,6 @@ from sfserver.wire.jobs import (
     JobRead,
     JobStatus,
     RungExplain,
-    RungProgress,
     StageRead,
     StageState,
     TaskExplain,
@@ -29,10 +26,13 @@ from sfserver.wire.jobs import (
 )
 from sfserver.wire.problem import Problem
 from sfserver.wire.system import HealthRead, PartHealth
-from sfserver.wire.videos import FileLink, RenditionRead, SourceRead, VideoLinks, VideoRead, Visibility
+from sfserver.wire.videos import RenditionRead, SourceRead, VideoRead, Visibility
+from tests.cli.fake_events import events_of
+from tests.cli.fake_media import make_links, make_playlist
 
 TOKEN = "sf_local_token"
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+PLAYABLE_AT = NOW + timedelta(seconds=2.6)
 Answer = tuple[int, dict[str, str], bytes]
 
 
@@ -110,6 +110,7 @@ class FakeServer:
         self.headers: list[dict[str, str]] = []
         self.bodies: list[bytes] = []
         self.refusals: dict[str, Answer] = {}
+        self.sequences: dict[str, list[Answer]] = {}
         self.upload_ends_as = JobStatus.READY
         self.file = bytes(range(256)) * 400
         self.etag = '"v1"'
@@ -119,6 +120,7 @@ class FakeServer:
         self.sandbox = "all"
         self.storage = PartHealth(ok=True)
         self.poster = b"RIFF....WEBP" + bytes(range(100))
+        self.begun = {"720p", "360p", "audio"}
 
     def add(self, title: str, status: JobStatus = JobStatus.READY) -> VideoRead:
         number = len(self.videos) + 1
@@ -127,29 +129,18 @@ class FakeServer:
         self.videos[video_id] = make_video(video_id, job_id, title, status)
         return self.videos[video_id]
 
+    def add_playable(self, title: str) -> VideoRead:
+        """Add a video that can be played while it is made."""
+        video = self.add(title, JobStatus.PROCESSING)
+        self.jobs[video.job_id or ""].playable_at = PLAYABLE_AT
+        return video
+
     def refuse(self, call: str, status: int, code: str, title: str, *, detail: str = "", hint: str = "") -> None:
         """Answer `METHOD /path` with a problem."""
         problem = Problem(
             title=title, status=status, detail=detail or title, code=code, request_id="req-1", hint=hint or None
         )
         self.refusals[call] = _json(status, problem)
-
-
-def events_of(job: JobRead, _last_id: str) -> Iterator[bytes]:
-    """The events of a job that is made in two steps and then ends as it stands."""
-    start = job.model_copy(update={"status": JobStatus.PROCESSING, "progress": 0.1})
-    yield sse("snapshot", SnapshotEvent(jobs=[start]), "1")
-    yield sse("stage", StageEvent(job_id=job.id, seq=2, stage="encode", state=StageState.RUNNING), "2")
-    for progress in (0.42, 0.84):
-        rungs = {name: RungProgress(progress=progress, fps=88.2) for name in ("1080p", "720p", "360p")}
-        event = ProgressEvent(job_id=job.id, progress=progress, stage="encode", rungs=rungs, eta_s=12, speed=1.8)
-        yield sse("progress", event)
-    yield sse("done", DoneEvent(job_id=job.id, seq=3, status=job.status), "3")
-
-
-def sse(kind: str, event: BaseModel, event_id: str | None = None) -> bytes:
-    head = f"id: {event_id}\n" if event_id else ""
-    return f"{head}event: {kind}\ndata: {event.model_dump_json(by_alias=True)}\n\n".encode()
 
 
 def _json(status: int, model: BaseModel) -> Answer:
@@ -186,6 +177,10 @@ class Handler(BaseHTTPRequestHandler):
         call = f"{self.command} {target.path}"
         if call in self.fake.refusals:
             self._answer(self.fake.refusals[call])
+        elif self.fake.sequences.get(call):
+            self._answer(self.fake.sequences[call].pop(0))
+        elif call.startswith("GET /m/sig/"):
+            self._send_playlist(target.path)
         elif target.path != "/api/health" and not self._is_signed_in(target.path):
             problem = Problem(
                 title="Not signed in", status=401, detail="no token", code="not_signed_in", request_id="r"
@@ -213,7 +208,7 @@ class Handler(BaseHTTPRequestHandler):
         if call == "GET /api/users/me":
             return 200, {}, b'{"id": "u1", "name": "local", "is_admin": true}'
         if call == "POST /api/auth/one-time":
-            link = {"url": f"/auth/once/abc?next={json.loads(body)['next']}", "expires_at": NOW.isoformat()}
+            link = {"url": f"/sign-in/abc?next={json.loads(body)['next']}", "expires_at": NOW.isoformat()}
             return 200, {}, json.dumps(link).encode()
         if call == "POST /api/upload":
             return self._upload(body)
@@ -239,9 +234,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def _read_one(self, found: VideoRead | JobRead, rest: str) -> Answer:
         if rest == "links" and isinstance(found, VideoRead):
-            base = f"/m/sig/{found.id}"
-            files = [FileLink(quality=r.quality, format="mp4", url=f"{base}/{r.quality}.mp4") for r in found.renditions]
-            return _json(200, VideoLinks(hls=f"{base}/hls/master.m3u8", files=files, expires_at=NOW))
+            if not (found.renditions or self.fake.jobs[found.job_id or ""].playable_at):
+                return _refusal(404, "unknown_rendition", "nothing of this video can be watched yet")
+            return _json(200, make_links(found))
         if rest.startswith("poster."):
             return self._poster(found)
         return _json(200, make_explain(found.id) if rest == "explain" else found)
@@ -265,6 +260,11 @@ class Handler(BaseHTTPRequestHandler):
             return _refusal(409, "conflict", "Not now, or not by itself")
         return _refusal(404, "unknown_stage", "There is none")
 
+    def _send_playlist(self, path: str) -> None:
+        text = make_playlist(path, self.fake.begun)
+        kind = {"Content-Type": "application/vnd.apple.mpegurl"}
+        self._answer(_refusal(410, "media_gone", "Gone") if text is None else (200, kind, text.encode()))
+
     def _poster(self, video: VideoRead | JobRead) -> Answer:
         if not isinstance(video, VideoRead) or video.poster_url is None:
             return _refusal(404, "unknown_rendition", "No such rendition")
@@ -284,6 +284,8 @@ class Handler(BaseHTTPRequestHandler):
         job = self.fake.jobs[video.job_id or ""]
         if self.fake.upload_ends_as is JobStatus.FAILED:
             job.error = JobError(code="damaged_media", detail="half of it is missing")
+        else:
+            job.playable_at = PLAYABLE_AT
         accepted = UploadAccepted(job_id=job.id, video_id=video.id, status=JobStatus.QUEUED, links=job.links)
         return _json(201, accepted)
 
@@ -376,9 +378,3 @@ def serving() -> Iterator[FakeServer]:
         httpd.shutdown()
         httpd.server_close()
         thread.join()
-
-
-def pause(seconds: float) -> Iterator[bytes]:
-    """Let an event script wait."""
-    time.sleep(seconds)
-    yield b": still here\n\n"

@@ -119,7 +119,7 @@ def test_debug_shows_where_an_error_comes_from(bare: Cli) -> None:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals(server: FakeServer, tmp_path: Path, number: signal.Signals, code: int) -> None:
-    from tests.cli.fake_server import pause
+    from tests.cli.fake_events import pause
 
     server.event_scripts = [lambda _job, _last: pause(5)]
     job_id = str(server.add("a film").job_id)

@@ -6,7 +6,7 @@ import pytest
 
 from sfserver.wire.jobs import JobError, JobStatus
 from tests.cli.conftest import Cli
-from tests.cli.fake_server import FakeServer
+from tests.cli.fake_server import PLAYABLE_AT, FakeServer
 
 SHORT = JobError(code="storage_full", detail="this step may need 211 MiB, 12 MiB are free", hint="make room")
 
@@ -78,6 +78,11 @@ def test_a_waiting_job_says_what_the_server_is_short_of(cli: Cli, server: FakeSe
     assert facts["waiting"] == "storage full: this step may need 211 MiB, 12 MiB are free"
     assert facts["hint"] == "make room"
     assert cli("explain", job_id).out.startswith("- waiting: storage full: this step may need 211 MiB")
+
+
+def test_a_job_says_since_when_it_can_be_played(cli: Cli, server: FakeServer) -> None:
+    job_id = str(server.add_playable("a film").job_id)
+    assert f"playable\t{PLAYABLE_AT.isoformat()}\n" in cli("jobs", job_id).out
 
 
 def test_explain_shows_quality_and_past_losses(cli: Cli, server: FakeServer) -> None:

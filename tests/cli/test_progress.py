@@ -17,7 +17,8 @@ from sfctl.bars import Glyphs, JobRow, RungRow, choose_glyphs, draw_bar, draw_bo
 from sfctl.context import Environment
 from sfctl.progress import PlainReporter, TtyReporter, make_reporter
 from sfserver.wire.jobs import JobRead
-from tests.cli.fake_server import TOKEN, FakeServer, events_of, pause
+from tests.cli.fake_events import events_of, pause
+from tests.cli.fake_server import TOKEN, FakeServer
 
 BLOCKS = Glyphs()
 
@@ -131,6 +132,27 @@ def test_bars_are_redrawn_in_place(environment: Environment) -> None:
     assert text.endswith("\x1b[?25h")
     assert "\x07" not in text
     assert "100%" in text
+
+
+def test_a_note_stays_above_the_bars(environment: Environment) -> None:
+    reporter = TtyReporter(environment)
+    reporter.changed(encoding_row())
+    reporter.note("film.mp4: playable\x07 after 2.6 s")
+    reporter.close()
+    text = environment.stderr.getvalue()  # type: ignore[attr-defined]
+    assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1
+    # Up to the block's first line, the note over it, and the block anew below.
+    assert "\x1b[4Ffilm.mp4: playable after 2.6 s\x1b[K\nfilm.mp4" in text
+    assert text.count("playable") == 1
+
+
+def test_a_note_before_there_are_bars(environment: Environment) -> None:
+    for mode in ("tty", "plain"):
+        make_reporter(environment, mode).note("playable")
+    for mode in ("json", "none"):
+        make_reporter(environment, mode).note("nobody reads this")
+    text = environment.stderr.getvalue()  # type: ignore[attr-defined]
+    assert text == "\x1b[?25lplayable\x1b[K\n\x1b[Jplayable\n"
 
 
 @pytest.mark.parametrize(("encoding", "rest"), [("utf-8", "░"), ("ascii", "-")])

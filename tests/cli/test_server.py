@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -192,3 +193,16 @@ def test_doctor_warns_of_walls_that_the_server_lacks(cli: Cli, server: FakeServe
     ran = cli("doctor")
     assert ran.code == 0
     assert "warn  sandbox: rlimits, no Landlock, seccomp\n      fix: " in ran.out
+
+
+def test_demo_says_when_it_could_be_played(
+    bare: Cli, stub_life: Life, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sfctl.preflight._bind", lambda _host, _port: None)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    film = tmp_path / "film.mp4"
+    film.write_bytes(b"frames")
+    ran = bare("demo", str(film), "--data-dir", str(tmp_path / "data"))
+    assert ran.code == 0, ran.err
+    assert "; playable after 2.6 s" in ran.out
+    assert re.search(r"^  sfctl play 0192f3a1-7c2b --data-dir \S+$", ran.out, re.MULTILINE)

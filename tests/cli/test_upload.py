@@ -4,14 +4,16 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from sfserver.wire.jobs import JobStatus
+from sfserver.wire.jobs import JobRead, JobStatus
 from tests.cli.conftest import Cli
-from tests.cli.fake_server import TOKEN, FakeServer, pause
+from tests.cli.fake_events import pause, playable_events_of
+from tests.cli.fake_server import PLAYABLE_AT, TOKEN, FakeServer
 
 
 @pytest.fixture
@@ -38,6 +40,16 @@ def test_upload_wait_ends_with_ready(cli: Cli, server: FakeServer, film: Path) -
     assert video_id in server.videos
     assert "film.mp4: processing encode 10%\n" in ran.err
     assert ran.err.endswith("film.mp4: ready 100%  1.8x\n")
+
+
+def test_upload_wait_tells_when_it_is_playable(cli: Cli, server: FakeServer, film: Path) -> None:
+    def made(job: JobRead, last_id: str) -> Iterator[bytes]:
+        server.jobs[job.id].playable_at = PLAYABLE_AT
+        yield from playable_events_of(job, last_id)
+
+    server.event_scripts = [made]
+    ran = cli("upload", str(film), "--wait", "--title", "The film")
+    assert "The film: playable after 2.6 s: sfctl play 0192f3a1-7c2b\n" in ran.err
 
 
 def test_upload_wait_of_a_job_that_fails_is_1(cli: Cli, server: FakeServer, film: Path) -> None:

@@ -1,10 +1,12 @@
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 from sfserver.wire.events import DoneEvent, ProgressEvent, SnapshotEvent, StateEvent
 from sfserver.wire.jobs import JobError, JobRead, JobStatus
 from tests.cli.conftest import Cli
-from tests.cli.fake_server import FakeServer, pause, sse
+from tests.cli.fake_events import pause, playable_events_of, sse
+from tests.cli.fake_server import FakeServer
 
 
 def test_watch_follows_to_the_end(cli: Cli, server: FakeServer) -> None:
@@ -130,3 +132,44 @@ def test_many_jobs_at_once(cli: Cli, server: FakeServer) -> None:
     ran = cli("watch", *ids, "--exit-status")
     assert ran.code == 0
     assert ran.out.count("\tready\t") == 20
+
+
+def test_that_it_is_playable_is_told_once(cli: Cli, server: FakeServer, tmp_path: Path) -> None:
+    server.event_scripts = [playable_events_of]
+    video = server.add_playable("a film")
+    option = f"--data-dir={tmp_path / 'my data'}"
+    ran = cli("watch", str(video.job_id), option)
+    assert ran.code == 0
+    note = f"a film: playable after 2.6 s: sfctl play 0192f3a1-7c2b --data-dir '{tmp_path / 'my data'}'"
+    assert ran.err.splitlines().count(note) == 1
+    assert ran.err.count(": playable") == 1
+
+
+def test_that_it_is_playable_already_is_told_too(cli: Cli, server: FakeServer) -> None:
+    def ends(job: JobRead, last_id: str) -> Iterator[bytes]:
+        yield sse("snapshot", SnapshotEvent(jobs=[job]), "1")
+        yield sse("done", DoneEvent(job_id=job.id, seq=2, status=JobStatus.READY), "2")
+
+    server.event_scripts = [ends]
+    ran = cli("watch", str(server.add_playable("a film").job_id))
+    assert "a film: playable after 2.6 s: sfctl play 0192f3a1-7c2b\n" in ran.err
+    ready = cli("watch", str(server.add("done").job_id))
+    assert "playable" not in ready.err
+
+
+def test_programs_hear_when_it_is_playable(cli: Cli, server: FakeServer) -> None:
+    video = server.add_playable("a film")
+    server.event_scripts = [playable_events_of, playable_events_of]
+    ran = cli("watch", str(video.job_id), "--progress", "json")
+    rows = [json.loads(line) for line in ran.err.splitlines()]
+    assert [row["playable_s"] for row in rows] == [None, 2.6, 2.6, 2.6]
+    events = [json.loads(line) for line in cli("watch", str(video.job_id), "--json").out.splitlines()]
+    assert [event["event"] for event in events] == ["snapshot", "playable", "progress", "done"]
+    assert events[1] == {"event": "playable", "job_id": video.job_id, "seq": 2, "video_id": video.id}
+
+
+def test_a_server_that_does_not_say_when_it_was_playable(cli: Cli, server: FakeServer) -> None:
+    server.event_scripts = [playable_events_of]
+    ran = cli("watch", str(server.add("a film", JobStatus.PROCESSING).job_id))
+    assert ran.code == 0
+    assert "playable" not in ran.err

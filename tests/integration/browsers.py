@@ -1,23 +1,19 @@
-"""Headless browsers: what a page of ours saw while it played, and a tab driven from outside."""
+"""Headless browsers, and a tab driven from outside."""
 
 import base64
 import itertools
 import json
 import os
-import queue
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from websockets.sync.client import ClientConnection, connect
 
-PAGE = Path(__file__).with_name("player.html")
 _FIREFOX_PREFERENCES = {
     "app.normandy.enabled": False,
     "app.update.enabled": False,
@@ -28,6 +24,8 @@ _FIREFOX_PREFERENCES = {
     "browser.shell.checkDefaultBrowser": False,
     "datareporting.policy.dataSubmissionEnabled": False,
     "extensions.update.enabled": False,
+    "media.autoplay.block-webaudio": False,
+    "media.autoplay.blocking_policy": 0,
     "media.autoplay.default": 0,
     "media.gmp-manager.updateEnabled": False,
     "network.captive-portal-service.enabled": False,
@@ -66,60 +64,6 @@ def running(command: Sequence[str], home: Path) -> Iterator[Path]:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait(timeout=10)
-
-
-class PlayerPage:
-    """A loopback origin of its own that serves the page and hears what it reports."""
-
-    def __init__(self, plan: dict[str, Any]) -> None:
-        self._reports: queue.Queue[tuple[str, Any]] = queue.Queue()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler(json.dumps(plan).encode()))
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
-        self.url = f"http://127.0.0.1:{self._server.server_port}/"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join(timeout=10)
-        self._server.server_close()
-
-    def reports(self, log: Path, timeout_s: float) -> dict[str, Any]:
-        """Wait until the page is done; return its reports by name."""
-        reports: dict[str, Any] = {}
-        deadline = time.monotonic() + timeout_s
-        while "done" not in reports:
-            try:
-                name, value = self._reports.get(timeout=max(0.0, deadline - time.monotonic()))
-            except queue.Empty:
-                raise AssertionError(f"only {reports}\n{log.read_text(errors='replace')[-2000:]}") from None
-            reports[name] = value
-        return reports
-
-    def _handler(self, plan: bytes) -> type[BaseHTTPRequestHandler]:
-        reports = self._reports
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                known = {"/": ("text/html", PAGE.read_bytes()), "/plan": ("application/json", plan)}
-                media_type, body = known.get(self.path, ("text/plain", b""))
-                self.send_response(200 if self.path in known else 404)
-                self.send_header("Content-Type", media_type)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def do_POST(self) -> None:
-                reports.put(tuple(json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
-                self.send_response(204)
-                self.end_headers()
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-                """Keep quiet."""
-
-        return Handler
 
 
 class Tab:

@@ -1,23 +1,26 @@
 """Small clips made with PyAV, whose every frame says its own number, and readers of what the stages make of them."""
 
-import itertools
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
 from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from sfserver.media.contract import AudioResult, ChunkResult, EncodePlan, MediaLimits, ProbeResult, TrackPart
+from sfserver.media.contract import AudioResult, ChunkResult, EncodePlan, MediaLimits, ProbeResult, Rung, TrackPart
 from sfserver.media.encode.audio import encode_audio
 from sfserver.media.encode.budget import Spent, chunk_crf
+from sfserver.media.encode.chunks import encode_tasks
 from sfserver.media.encode.plan import probe
 from sfserver.media.encode.video import encode_chunk
+from sfserver.media.mp4.boxes import iter_boxes
 from sfserver.media.mp4.fragments import read_fragment
 
 BITS = 10
@@ -71,6 +74,7 @@ def make_clip(path: Path, clip: Clip, *, format: str | None = None, draw_luma: D
     options = {"fflags": "+bitexact", **clip.muxer}
     with av.open(str(path), "w", format=format, options=options) as out:
         video = out.add_stream(clip.codec, rate=clip.fps, options=clip.options)
+        assert isinstance(video, VideoStream)
         video.width, video.height, video.pix_fmt = *clip.size, clip.pix_fmt
         video.codec_context.gop_size = clip.gop
         video.codec_context.thread_count = 1
@@ -78,6 +82,7 @@ def make_clip(path: Path, clip: Clip, *, format: str | None = None, draw_luma: D
             video.set_display_rotation(clip.rotation)
         experimental = {"strict": "experimental"}
         sound = out.add_stream(clip.audio, 48_000, options=experimental, layout="stereo") if clip.audio else None
+        assert sound is None or isinstance(sound, AudioStream)
         times = clip.times if clip.times is not None else range(clip.frames)
         for number, time in enumerate(times):
             frame = VideoFrame.from_ndarray(draw_luma(number), "gray").reformat(format=clip.pix_fmt)
@@ -104,7 +109,7 @@ def tone(length_s: float, start_s: float = 0.0, rate: int = 48_000) -> Iterator[
 
 @dataclass(frozen=True)
 class Encoded:
-    """A clip after probe, encode and audio."""
+    """A clip after probe, encode and audio; a chunk of the opening is there once for each task that encoded it."""
 
     probed: ProbeResult
     chunks: list[ChunkResult]
@@ -117,21 +122,28 @@ class Encoded:
         return self.probed.plan
 
     def parts(self, rung: str) -> list[TrackPart]:
-        return [chunk.parts[rung] for chunk in self.chunks]
+        found = [chunk.parts[rung] for chunk in self.chunks if rung in chunk.parts]
+        return sorted(found, key=lambda part: part.first_gop)
 
     def numbers(self, rung: str) -> list[int]:
         """The drawn numbers of the output frames in presentation order."""
         return [read_number(luma) for _, luma in decode_track(self.workdir, self.parts(rung), self.plan)]
 
 
-def run_stages(source: Path, workdir: Path, limits: MediaLimits | None = None) -> Encoded:
-    """Probe and encode, as the pipeline does: each chunk is claimed once the ones before it are recorded."""
+def run_stages(
+    source: Path, workdir: Path, limits: MediaLimits | None = None, *, rungs: list[Rung] | None = None
+) -> Encoded:
+    """Probe and encode, as the pipeline does: each chunk is claimed once the ones before it are recorded.
+
+    `rungs` take the place of those that the plan has.
+    """
     workdir.mkdir()
     probed = probe(source, workdir, limits or MediaLimits(), ignore)
+    probed = replace(probed, plan=replace(probed.plan, rungs=rungs or probed.plan.rungs))
     plan, index = probed.plan, workdir / probed.index_file
     chunks: list[ChunkResult] = []
     spent: list[Spent] = []
-    for chunk in plan.chunks:
+    for chunk in encode_tasks(plan, plan.chunks):
         crf = chunk_crf(plan.budget, spent)
         chunks.append(encode_chunk(source, index, plan, chunk, workdir, report=ignore, crf=crf))
         made = sum(part.size_bytes for part in chunks[-1].parts.values())
@@ -149,8 +161,8 @@ def read_samples(workdir: Path, parts: Iterable[TrackPart]) -> Iterator[tuple[in
     """Yield (decode time, composition offset, data) of every sample of the parts in file order."""
     for part in parts:
         data = (workdir / part.file).read_bytes()
-        for start, size in zip([0, *itertools.accumulate(part.fragment_sizes)], part.fragment_sizes, strict=False):
-            fragment = read_fragment(data[start : start + size])
+        for start in [box.start for box in iter_boxes(data) if box.kind == "moof"]:
+            fragment = read_fragment(data[start:])
             time, at = fragment.base_decode_time, start + fragment.data_start
             rows = zip(fragment.sizes, fragment.durations, fragment.composition_offsets, strict=True)
             for length, duration, offset in rows:
@@ -169,7 +181,8 @@ def decode_track(workdir: Path, parts: list[TrackPart], plan: EncodePlan) -> lis
         packet.time_base = Fraction(1, plan.timescale)
         frames += decoder.decode(packet)
     frames += decoder.decode(None)
-    return [(frame.pts // plan.frame_ticks, frame.to_ndarray(format="gray")) for frame in frames]
+    shown = [((frame.pts or 0) // plan.frame_ticks, frame.to_ndarray(format="gray")) for frame in frames]
+    return [(number, luma.astype(np.uint8, copy=False)) for number, luma in shown]
 
 
 def decode_sound(workdir: Path, parts: list[TrackPart]) -> NDArray[np.float32]:

@@ -4,7 +4,7 @@ import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 from sqlalchemy import select
@@ -17,7 +17,8 @@ from sfserver.infra.queue.contract import Doorbell, Queue
 from sfserver.infra.queue.dramatiq import in_memory_doorbell
 from sfserver.infra.schema import upgrade_schema
 from sfserver.infra.storage.directory import DirectoryStore
-from sfserver.models import Job, JobStage, Task, User, Video
+from sfserver.models import Job, JobStage, Task, User
+from sfserver.publications.service import published_keys
 from sfserver.roots.runtime import make_runtime
 from sfserver.roots.worker import make_runner, make_sandbox
 from sfserver.settings import Settings
@@ -116,15 +117,11 @@ def wait(runtime: Runtime, bell: Doorbell) -> None:
 def collect(runtime: Runtime, jobs: list[str]) -> Outcome:
     with runtime.database.read() as session:
         tasks = session.query(Task).all()
-        prefixes = [session.get_one(Video, session.get_one(Job, job).video_id).published_prefix for job in jobs]
+        keys = [published_keys(session, session.get_one(Job, job).video_id) for job in jobs]
     root = runtime.settings.data_dir / "objects"
     files = [
-        {
-            path.relative_to(root / str(prefix)).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in (root / str(prefix)).rglob("*")
-            if path.is_file()
-        }
-        for prefix in prefixes
+        {PurePosixPath(key).name: hashlib.sha256((root / key).read_bytes()).hexdigest() for key in published}
+        for published in keys
     ]
     return Outcome(files, len(tasks), sum(task.attempts for task in tasks))
 

@@ -104,4 +104,4 @@ def test_every_file_of_a_chunk_was_announced(harness: Harness) -> None:
         stage = harness.runtime.stages[claim.kind]
         assert set(stage.made(harness.result_of(claim))) <= set(stage.outputs(claim))
         assert all(claim.job_id in key for key in stage.keys(claim))
-    assert made.sound_part(0).file == "audio.0.m4s"
+    assert made.sound_part(0, [1]).file == "audio.0.m4s"

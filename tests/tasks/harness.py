@@ -206,7 +206,8 @@ class Harness:
 
     def part(self, claim: Claim, number: int) -> bool:
         """Store and record a part of the sound."""
-        part = made.sound_part(number)
+        assert claim.plan_json is not None
+        part = made.sound_part(number, claim.plan_json["audio"]["part_ends"])
         key = self.runtime.stages[claim.kind].key(claim, part.file)
         self.put(key)
         return record.record_part(self.runtime, claim, number, key, part.__dict__)

@@ -4,11 +4,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from sfserver.models import Asset, Garbage, Job, Task, TaskPart, Upload, Video
+from sfserver.publications.repository import find_publication_of_job
+from sfserver.publications.service import published_keys
 from sfserver.stages.registry import STAGES
 from sfserver.tasks.lifecycle import claim_of
 from sfserver.tasks.stage import Stages
 from sfserver.tasks.states import OWNED
-from sfserver.videos.publish import published_keys
 from sfserver.wire.jobs import JobStatus, StageState
 
 
@@ -17,7 +18,7 @@ def live_keys(session: Session, stages: Stages = STAGES) -> set[str]:
     videos = {video.id: video for video in session.scalars(select(Video))}
     keys = {video.source_key for video in videos.values()} | set(session.scalars(select(Asset.key)))
     for video in videos.values():
-        keys |= set(published_keys(video))
+        keys |= set(published_keys(session, video.id))
     for job in session.scalars(select(Job)):
         keys |= _live_of(session, stages, job, videos[job.video_id])
     return keys
@@ -43,7 +44,8 @@ def keys_in_the_making(session: Session, stages: Stages = STAGES) -> set[str]:
 def _live_of(session: Session, stages: Stages, job: Job, video: Video) -> set[str]:
     """Return what an unfinished job has recorded, and of a published one what lasts."""
     is_active = not JobStatus(job.status).is_final
-    is_published = job.status == JobStatus.READY and f"/{job.id}/" in f"{video.published_prefix}/"
+    shown = find_publication_of_job(session, job.id)
+    is_published = shown is not None and shown.generation == video.generation and job.status == JobStatus.READY
     keys: set[str] = set()
     for task in session.scalars(select(Task).where(Task.job_id == job.id)):
         stage = stages.get(task.kind)

@@ -1,6 +1,10 @@
 """What stages give back, made by hand: a 30 fps clip of one rung in chunks of 60 frames."""
 
+from base64 import b64encode
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from sfserver.media.contract import (
     AudioPlan,
@@ -13,16 +17,18 @@ from sfserver.media.contract import (
     Rational,
     Rung,
     SourceFacts,
+    TrackFacts,
     TrackPart,
     VideoFacts,
 )
 from sfserver.media.encode.poster import POSTER_FILES, PosterFile, PosterResult
+from sfserver.media.mp4.tracks import TrackTable
 from sfserver.media.sandbox.parent import StageRun
 from sfserver.media.source.index import INDEX_FILE
 
 RUNG = "360p"
 CHUNK_FRAMES = 60
-PACKAGE_FILES = (f"v/{RUNG}.mp4", f"hls/{RUNG}.m3u8", f"file/{RUNG}.head")
+PART_BYTES = 10
 
 
 def probe_result(chunks: int, *, audio: bool, parts: int = 1) -> ProbeResult:
@@ -45,20 +51,33 @@ def probe_result(chunks: int, *, audio: bool, parts: int = 1) -> ProbeResult:
 
 
 def chunk_result(index: int, *, concealed: int = 0, header: str = "01") -> ChunkResult:
-    part = TrackPart(f"{RUNG}.{index}.m4s", 10, CHUNK_FRAMES, index, [10], header)
+    part = TrackPart(f"{RUNG}.{index}.m4s", PART_BYTES, CHUNK_FRAMES, index, 1, header, table=table(CHUNK_FRAMES, 3000))
     return ChunkResult({RUNG: part}, "fingerprint", CHUNK_FRAMES, 0, concealed)
 
 
-def sound_part(number: int) -> TrackPart:
-    return TrackPart(f"audio.{number}.m4s", 10, 94, number, [10], "1190")
+def sound_part(number: int, ends: Sequence[int]) -> TrackPart:
+    first, end = [0, *ends][number : number + 2]
+    made = table(94, 1024, end - first)
+    return TrackPart(f"audio.{number}.m4s", PART_BYTES, 94 * (end - first), first, end - first, "1190", table=made)
 
 
 def audio_result(parts: int = 1) -> AudioResult:
     return AudioResult(parts, 94 * parts, 0.0, 0.0)
 
 
+def table(samples: int, ticks: int, fragments: int = 1) -> str:
+    """Return the table of fragments of `samples` each: the first has ten bytes, and nothing is left for any sample."""
+    count = samples * fragments
+    zeros, durations = np.zeros(count, np.uint32), np.full(count, ticks, np.uint32)
+    sizes = np.array([PART_BYTES] + [0] * (fragments - 1), np.uint64)
+    lengths = np.full(fragments, samples, np.uint64)
+    whole = TrackTable(zeros, durations, zeros, np.arange(count) % samples == 0, sizes, sizes, lengths, lengths * ticks)
+    return b64encode(whole.pack()).decode()
+
+
 def package_result() -> PackageResult:
-    return PackageResult(dict.fromkeys(PACKAGE_FILES, 10), [], 0, 0, 2.0, Rational(30, 1))
+    facts = TrackFacts(10, 1000, 1000, 100, 100, 10, 20)
+    return PackageResult({RUNG: facts, "main": TrackFacts(10, 100, 100)}, {RUNG: f"{RUNG}.head"})
 
 
 def poster_result() -> PosterResult:

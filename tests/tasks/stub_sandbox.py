@@ -56,7 +56,7 @@ class StubSandbox:
             case "audio":
                 result = made.audio_result(len(arguments.plan.audio.part_ends))
                 for number in range(arguments.skip_parts, result.parts):
-                    part = made.sound_part(number)
+                    part = made.sound_part(number, arguments.plan.audio.part_ends)
                     write(workdir / part.file)
                     on_report({"part": part.__dict__, "index": number})
             case "package":

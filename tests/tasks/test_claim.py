@@ -139,7 +139,7 @@ def test_recorded_parts_of_the_earlier_attempt_stay(harness: Harness) -> None:
     harness.crash(earlier)
     harness.shift_clock(2)
     again = harness.take(Queue.AUDIO)
-    folder = f"chunks/{earlier.job_id}/audio-0"
+    folder = f"video/{earlier.video_id}/{earlier.job_id}/audio-0"
     assert sorted(set(harness.garbage())) == [f"{folder}/1/audio.1.m4s", f"{folder}/1/audio.2.m4s"]
     harness.sweep(after_s=DAY_S)
     assert {key for key in harness.objects() if key.startswith(folder)} == {f"{folder}/1/audio.0.m4s"}

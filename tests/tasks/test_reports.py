@@ -23,12 +23,15 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
+PARTS = [1, 2, 3]
+
+
 def listener(harness: Harness, claim: Claim, folder: Path) -> Reports:
     return Reports(harness.runtime, harness.runtime.stages[claim.kind], claim, folder, lambda _count: None)
 
 
 def part(number: int, **facts: Any) -> dict[str, Any]:
-    return {"part": {**made.sound_part(number).__dict__, **facts}, "index": number}
+    return {"part": {**made.sound_part(number, PARTS).__dict__, **facts}, "index": number}
 
 
 def test_a_part_is_stored_and_recorded_at_once(harness: Harness, tmp_path: Path) -> None:

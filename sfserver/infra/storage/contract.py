@@ -53,6 +53,9 @@ class ObjectStore(Protocol):
     def open(self, key: str) -> ObjectReader:
         """Open an object for ranged reading; `ObjectMissingError` if there is none."""
 
+    def size_of(self, key: str) -> int:
+        """Return an object's size without reading it; `ObjectMissingError` if there is none."""
+
     def fetch(self, key: str, scratch: Path, on_bytes: OnBytes | None = None) -> Path:
         """Return a local file holding the object, made below `scratch` where the store is remote.
 

@@ -79,6 +79,12 @@ class DirectoryStore:
         with self._reading(key):
             return DirectoryReader(key, path)
 
+    def size_of(self, key: str) -> int:
+        """Return the size of the object's file."""
+        path = self._path(key)
+        with self._reading(key):
+            return _require_file(path.stat(), path)
+
     def fetch(self, key: str, scratch: Path, on_bytes: OnBytes | None = None) -> Path:
         """Return the object's own file: nothing is copied."""
         path = self._path(key)

@@ -14,12 +14,13 @@ from av.codec.context import Flags
 from sfserver.media.contract import AudioFacts, AudioPlan, AudioResult, ChunkSpec, EncodePlan, MediaLimits, TrackPart
 from sfserver.media.encode.chunks import audio_part_ends, gop_count
 from sfserver.media.mp4.fragments import Sample, build_fragment
+from sfserver.media.mp4.joining import describe_part, read_back
+from sfserver.media.mp4.movie import AUDIO_TRACK
 from sfserver.media.sandbox.calls import sandboxed
 from sfserver.media.sandbox.throttle import Report, Throttle
 from sfserver.media.source.open import media_errors, open_source
 from sfserver.media.source.timeline import FRAME_SAMPLES, Samples, Timeline
 
-AUDIO_TRACK_ID = 2
 SAMPLE_RATE = 48_000
 _BPS_PER_CHANNEL = 64_000
 _MIN_BPS = 24_000
@@ -63,7 +64,7 @@ def plan_audio(facts: AudioFacts, stream_index: int, chunks: list[ChunkSpec], fp
         sample_rate=SAMPLE_RATE,
         channels=channels,
         frames=max(1, int(frames / fps * SAMPLE_RATE / FRAME_SAMPLES)),
-        part_ends=audio_part_ends(chunks, frames, gop),
+        part_ends=audio_part_ends(frames, gop),
     )
 
 
@@ -121,7 +122,6 @@ class _PartWriter:
         self._samples: list[Sample] = []
         self._fragments: list[bytes] = []
         self._gop = self._part = 0
-        self._part_samples = 0
         self.skip = 0
         self.encoded = 0
 
@@ -151,13 +151,12 @@ class _PartWriter:
 
     def _end_gop(self) -> None:
         fragment = build_fragment(
-            track_id=AUDIO_TRACK_ID,
+            track_id=AUDIO_TRACK,
             sequence=2 * self._gop + 2,
             base_decode_time=self._bounds[self._gop] * FRAME_SAMPLES,
             samples=self._samples,
         )
         self._fragments.append(fragment)
-        self._part_samples += len(self._samples)
         self._samples = []
         self._gop += 1
         if self._gop == self._audio.part_ends[self._part]:
@@ -168,18 +167,12 @@ class _PartWriter:
             path = self._workdir / f"audio.{self._part}.m4s"
             path.write_bytes(b"".join(self._fragments))
             self._on_part(self._describe(path))
-        self._part, self._fragments, self._part_samples = self._part + 1, [], 0
+        self._part, self._fragments = self._part + 1, []
 
     def _describe(self, path: Path) -> TrackPart:
-        sizes = [len(fragment) for fragment in self._fragments]
-        return TrackPart(
-            file=path.name,
-            size_bytes=sum(sizes),
-            samples=self._part_samples,
-            first_gop=self._gop - len(sizes),
-            fragment_sizes=sizes,
-            codec_config=(self._context.extradata or b"").hex(),
-        )
+        first = self._gop - len(self._fragments)
+        fragments = [read_back(data, track_id=AUDIO_TRACK, gop=gop) for gop, data in enumerate(self._fragments, first)]
+        return describe_part(path.name, fragments, first_gop=first, codec_config=self._context.extradata or b"")
 
 
 def open_aac(audio: AudioPlan) -> AudioCodecContext:

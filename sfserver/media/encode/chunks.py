@@ -1,17 +1,30 @@
 """Where the work is cut: chunks of whole GOPs, short ones first so that playing can start early."""
 
 import itertools
-from bisect import bisect_left
-from collections.abc import Iterable
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sfserver.media.contract import ChunkSpec
+from sfserver.media.contract import ChunkSpec, EncodePlan, Rung
 
 GOP_S = 2
-_TARGETS_S = (2, 4, 8, 12)
+# The first seconds, in chunks of one GOP: as many segments as a player must be shown before it begins.
+OPENING_GOPS = 3
+# How long a chunk should be, by where it begins: 2 s up to 18 s, 4 s up to 58 s … Who watches while it encodes waits
+# for whole chunks, and two are encoded side by side, each at half the speed: at 1.2 times real time these lengths keep
+# what is ready ahead of what is played (docs/adr/0015-playing-while-it-encodes.md).
+_TARGETS_S = ((18, 2), (58, 4), (130, 8), (10**9, 12))
+_RUN_UP_S = 58
+# In the run-up a cut may lie this far behind a source keyframe: its chunk decodes as much more than it encodes.
+_PRE_ROLL_S = 10
+# Where a chunk would be longer than this, nothing is cut for the sake of those who watch meanwhile.
+_LONGEST_LIVE_S = 40
+_OPENING_LINES = 720
+_FIRST_PART_S, _PART_S = 6, 30
 
 
 def gop_length(fps: Fraction) -> int:
@@ -25,37 +38,95 @@ def gop_count(frames: int, gop_frames: int) -> int:
 
 
 def plan_chunks(
-    frames: int, gop_frames: int, keyframes: Iterable[int], sizes: NDArray[np.int64] | None = None
+    frames: int,
+    gop_frames: int,
+    keyframes: Iterable[int],
+    sizes: NDArray[np.int64] | None = None,
+    *,
+    opening_gops: int = OPENING_GOPS,
 ) -> list[ChunkSpec]:
     """Cut output frames 0 ≤ n < `frames` into chunks; `keyframes` are the grid positions of source keyframes.
 
     `sizes[n]` are the source's bytes behind output frame n.
 
     A cut lies at the first GOP multiple at or after a source keyframe, so that a chunk decodes less than a GOP more
-    than it encodes: a long source GOP makes a longer chunk, or decoding would go quadratic. No chunk is shorter than
-    a GOP unless the whole video is.
+    than it encodes: a long source GOP makes a longer chunk, or decoding would go quadratic. The opening is cut into
+    chunks of a GOP each wherever the source has its keyframes, and so, within bounds, is the run-up after it: short
+    chunks are there soon. Where some chunk comes out so long that somebody who watches meanwhile would stand still
+    all the same, there is neither. No chunk is shorter than a GOP unless the whole video is.
     """
-    allowed = sorted({gop_count(k, gop_frames) * gop_frames for k in keyframes})
-    allowed = [cut for cut in allowed if 0 < cut <= frames - gop_frames]
-    cuts = [0]
-    while True:
-        target = _TARGETS_S[min(len(cuts), len(_TARGETS_S)) - 1] // GOP_S * gop_frames
-        # Nearest to the target, but a good deal short of it is not worth a task of its own.
-        least = bisect_left(allowed, cuts[-1] + target * 3 // 4)
-        if least == len(allowed):
-            break
-        cuts.append(_nearest(allowed, cuts[-1] + target, least))
+    keys = sorted({gop_count(k, gop_frames) * gop_frames for k in keyframes} | {0})
+    last = frames - gop_frames
+    cuts = _cut_rest(
+        _cut_opening(frames, gop_frames, opening_gops), keys, last, gop_frames, _RUN_UP_S if opening_gops else 0
+    )
+    longest = max(b - a for a, b in itertools.pairwise([*cuts, frames]))
+    if opening_gops and longest > _LONGEST_LIVE_S // GOP_S * gop_frames:
+        cuts = _cut_rest([0], keys, last, gop_frames, 0)
     bounds = [*cuts, frames]
     spans = [0] * len(cuts) if sizes is None else np.add.reduceat(sizes, cuts).tolist()
     return [ChunkSpec(i, *bound, spans[i]) for i, bound in enumerate(itertools.pairwise(bounds))]
 
 
-def audio_part_ends(chunks: list[ChunkSpec], frames: int, gop_frames: int, part_s: int = 30) -> list[int]:
-    """Return the GOP indices (exclusive) that end the audio parts: chunk 0's span, then every `part_s` seconds."""
-    first, last = gop_count(chunks[0].end_frame, gop_frames), gop_count(frames, gop_frames)
-    return [*range(first, last, part_s // GOP_S), last] if first < last else [last]
+def opening_length(chunks: Sequence[ChunkSpec], gop_frames: int) -> int:
+    """Return how many GOPs at the front are chunks of their own: those of the opening, or none."""
+    opening = _cut_opening(chunks[-1].end_frame, gop_frames, OPENING_GOPS)
+    is_cut = [chunk.start_frame for chunk in chunks[: len(opening)]] == opening
+    return len(opening) - 1 if is_cut else 0
 
 
-def _nearest(cuts: list[int], wanted: int, least: int) -> int:
-    at = bisect_left(cuts, wanted, least)
-    return min(cuts[max(least, at - 1) : at + 1], key=lambda cut: abs(cut - wanted))
+def encode_tasks(plan: EncodePlan, chunks: Sequence[ChunkSpec]) -> list[ChunkSpec]:
+    """Return the tasks that encode the chunks, in the order in which they should be done.
+
+    The opening is encoded in the rungs of at most 720 lines first: they are the ones a player begins with, and
+    are made in half the time. The larger ones of the same seconds come next. `source_bytes` are shared out by rate.
+    """
+    low = [rung for rung in plan.rungs if min(rung.width, rung.height) <= _OPENING_LINES]
+    high = [rung for rung in plan.rungs if rung not in low]
+    if not low or not high:
+        return list(chunks)
+    opening, rest = chunks[: plan.opening_gops], chunks[plan.opening_gops :]
+    first = [_share(chunk, low, plan.rungs) for chunk in opening]
+    left = [chunk.source_bytes - part.source_bytes for chunk, part in zip(opening, first, strict=True)]
+    names = [rung.name for rung in high]
+    second = [replace(chunk, rungs=names, source_bytes=size) for chunk, size in zip(opening, left, strict=True)]
+    return [*first, *second, *rest]
+
+
+def audio_part_ends(frames: int, gop_frames: int) -> list[int]:
+    """Return the GOP indices (exclusive) that end the audio parts: the opening's seconds, then 30 s each."""
+    last = gop_count(frames, gop_frames)
+    return [*range(_FIRST_PART_S // GOP_S, last, _PART_S // GOP_S), last]
+
+
+def _share(chunk: ChunkSpec, rungs: Sequence[Rung], all_rungs: Sequence[Rung]) -> ChunkSpec:
+    rate, whole = (sum(rung.maxrate_bps for rung in some) for some in (rungs, all_rungs))
+    return replace(chunk, rungs=[rung.name for rung in rungs], source_bytes=chunk.source_bytes * rate // whole)
+
+
+def _cut_opening(frames: int, gop_frames: int, gops: int) -> list[int]:
+    """Cut the first GOPs apart, as far as there is a whole one behind each cut."""
+    return [0, *(cut for cut in range(gop_frames, (gops + 1) * gop_frames, gop_frames) if cut <= frames - gop_frames)]
+
+
+def _cut_rest(cuts: list[int], keys: list[int], last: int, gop_frames: int, run_up_s: int) -> list[int]:
+    """Add cuts up to `last`: after source keyframes, or in the run-up not too far behind one."""
+    cuts = list(cuts)
+    while True:
+        at_s = cuts[-1] // gop_frames * GOP_S
+        wanted = cuts[-1] + next(length for end, length in _TARGETS_S if at_s < end) // GOP_S * gop_frames
+        cut = _nearest(keys, cuts[-1], wanted)
+        if at_s < run_up_s and (cut is None or cut - cuts[-1] > 5 * (wanted - cuts[-1]) // 4):
+            before = keys[bisect_right(keys, wanted) - 1]
+            cut = wanted if wanted - before <= _PRE_ROLL_S // GOP_S * gop_frames else cut
+        if cut is None or cut > last:
+            return cuts
+        cuts.append(cut)
+
+
+def _nearest(keys: list[int], start: int, wanted: int) -> int | None:
+    """Return the key nearest to `wanted`; one a good deal short of it is not worth a task of its own."""
+    least = bisect_left(keys, start + (wanted - start) * 3 // 4)
+    at = bisect_left(keys, wanted, least)
+    near = keys[max(least, at - 1) : at + 1]
+    return min(near, key=lambda key: abs(key - wanted), default=None)

@@ -17,7 +17,7 @@ from sfserver.media.contract import (
 )
 from sfserver.media.encode.audio import plan_audio
 from sfserver.media.encode.budget import ALLOWANCE_BYTES, SOURCE_SHARE, expect_bytes
-from sfserver.media.encode.chunks import gop_count, gop_length, plan_chunks
+from sfserver.media.encode.chunks import OPENING_GOPS, gop_count, gop_length, opening_length, plan_chunks
 from sfserver.media.encode.first_picture import expect_from_first_picture
 from sfserver.media.encode.forecast import KeyframeFloor, drop_rungs, keyframe_floor, total_bytes
 from sfserver.media.encode.ladder import build_ladder
@@ -62,7 +62,8 @@ def make_plan(found: Examined) -> EncodePlan:
     """Decide rate, ladder, chunks and sound of what was found."""
     fps, gop = found.grid.fps, gop_length(found.grid.fps)
     keyframes = [] if found.picture.sequential else keyframe_slots(found.index, found.time_base, fps)
-    chunks = plan_chunks(found.grid.frames, gop, keyframes, _bytes_per_frame(found))
+    opening = 0 if found.picture.sequential else OPENING_GOPS
+    chunks = plan_chunks(found.grid.frames, gop, keyframes, _bytes_per_frame(found), opening_gops=opening)
     timescale = track_timescale(fps)
     origin = int(found.index.times[0]) * found.time_base
     stream, sound = found.audio_stream_index, found.facts.audio
@@ -82,6 +83,7 @@ def make_plan(found: Examined) -> EncodePlan:
         chunks=chunks,
         audio=audio,
         reasons=[*_explain_grid(found.facts, found.grid), *reasons, *dropped],
+        opening_gops=opening_length(chunks, gop) if opening else 0,
         picture=found.picture,
         origin=Rational(origin.numerator, origin.denominator),
         budget=replace(budget, expected_bytes=int(total_bytes(rungs, floor))),

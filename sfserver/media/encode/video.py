@@ -2,10 +2,14 @@
 
 import hashlib
 import json
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Self
 
 import av
 import numpy as np
@@ -16,7 +20,9 @@ from av.video.frame import PictureType, VideoFrame
 from sfserver.media.contract import ChunkResult, ChunkSpec, EncodePlan, MediaLimits, Rung, TrackPart
 from sfserver.media.encode.allocator import zero_fresh_memory
 from sfserver.media.encode.ladder import BASE_CRF, REORDER_FRAMES, chunk_options
-from sfserver.media.mp4.fragments import Sample, build_fragment
+from sfserver.media.mp4.fragments import Fragment, Sample, build_fragment
+from sfserver.media.mp4.joining import describe_part, read_back
+from sfserver.media.mp4.movie import VIDEO_TRACK
 from sfserver.media.sandbox.calls import sandboxed
 from sfserver.media.sandbox.throttle import Report, Throttle
 from sfserver.media.source.decode import (
@@ -31,7 +37,8 @@ from sfserver.media.source.grid import Times
 from sfserver.media.source.open import media_errors, open_source
 from sfserver.media.source.picture import PRE_ROLL_FRAMES, Scaler, deinterlace
 
-VIDEO_TRACK_ID = 1
+# Pictures that wait for one encoder; a 1080p one has 3 MB.
+_MOST_WAITING = 8
 
 
 @dataclass(frozen=True)
@@ -67,23 +74,26 @@ def encode_chunk(
     limits: MediaLimits | None = None,
     crf: float = BASE_CRF,
 ) -> ChunkResult:
-    """Encode the chunk's output frames in every rung, one part file a rung in `workdir`.
+    """Encode the chunk's output frames in each of its rungs, one part file a rung in `workdir`.
 
     A frame that can't be decoded repeats the one before it and is counted; damage never fails the chunk. `report`
     gets `{"frames": {rung: encoded}, "decoded": n}` about four times a second.
     """
     zero_fresh_memory()
     rows = np.load(index_file, mmap_mode="r")
-    encoders = [RungEncoder(rung, plan, chunk, workdir, crf) for rung in plan.rungs]
-    shown, throttle, scaler = ShownFrames(rows, chunk), Throttle(report), Scaler(plan.rungs, plan.picture)
+    rungs = [rung for rung in plan.rungs if not chunk.rungs or rung.name in chunk.rungs]
+    encoders = [RungThread(RungEncoder(rung, plan, chunk, workdir, crf)) for rung in rungs]
+    shown, throttle, scaler = ShownFrames(rows, chunk), Throttle(report), Scaler(rungs, plan.picture)
     pictures: list[VideoFrame] = []
 
     def progress() -> dict[str, object]:
         return {"frames": {e.rung.name: e.encoded for e in encoders}, "decoded": shown.decoded}
 
-    with media_errors():
+    with media_errors(), ExitStack() as threads:
+        for encoder in encoders:
+            threads.enter_context(encoder)
         frames = chunk_frames(source, rows, plan, chunk, limits or MediaLimits())
-        for number, frame in shown.pick(frames, black_frame(plan.rungs[0])):
+        for number, frame in shown.pick(frames, black_frame(rungs[0])):
             pictures = scaler.scale(frame) if frame is not None else pictures
             for encoder, picture in zip(encoders, pictures, strict=True):
                 encoder.encode(picture, number)
@@ -175,7 +185,7 @@ class RungEncoder:
         self._path = workdir / f"{rung.name}.{chunk.index}.m4s"
         self._file = self._path.open("wb")
         self._samples: list[Sample] = []
-        self._sizes: list[int] = []
+        self._fragments: list[Fragment] = []
         self._written = 0
         self._context = open_encoder(rung, plan, chunk, crf)
 
@@ -192,13 +202,11 @@ class RungEncoder:
         self._take(None)
         self._write_fragment()
         self._file.close()
-        return TrackPart(
-            file=self._path.name,
-            size_bytes=sum(self._sizes),
-            samples=self._written,
+        return describe_part(
+            self._path.name,
+            self._fragments,
             first_gop=self._chunk.start_frame // self._plan.gop_frames,
-            fragment_sizes=self._sizes,
-            codec_config=(self._context.extradata or b"").hex(),
+            codec_config=self._context.extradata or b"",
             delay_ticks=REORDER_FRAMES * self._plan.frame_ticks,
         )
 
@@ -215,15 +223,61 @@ class RungEncoder:
     def _write_fragment(self) -> None:
         start = self._chunk.start_frame + self._written
         fragment = build_fragment(
-            track_id=VIDEO_TRACK_ID,
+            track_id=VIDEO_TRACK,
             sequence=2 * (start // self._plan.gop_frames) + 1,
             base_decode_time=start * self._plan.frame_ticks,
             samples=self._samples,
         )
         self._file.write(fragment)
-        self._sizes.append(len(fragment))
+        self._fragments.append(read_back(fragment, track_id=VIDEO_TRACK, gop=start // self._plan.gop_frames))
         self._written += len(self._samples)
         self._samples = []
+
+
+class RungThread:
+    """A rung's encoder on a thread of its own: rungs are encoded side by side, and beside the decoding.
+
+    A chunk is then finished in little more than the time of its largest rung wherever there is a core to spare, which
+    is what somebody who watches meanwhile waits for. The bytes are the same.
+    """
+
+    def __init__(self, encoder: "RungEncoder") -> None:
+        self._encoder = encoder
+        self._thread = ThreadPoolExecutor(1)
+        self._waiting: deque[Future[None]] = deque()
+
+    @property
+    def rung(self) -> Rung:
+        """What it encodes."""
+        return self._encoder.rung
+
+    @property
+    def encoded(self) -> int:
+        """How many pictures are encoded."""
+        return self._encoder.encoded
+
+    def __enter__(self) -> Self:
+        """Do nothing: the thread starts with the first picture."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the thread; what waits is dropped."""
+        self._thread.shutdown(cancel_futures=True)
+
+    def encode(self, picture: VideoFrame, number: int) -> None:
+        """Have a picture encoded as output frame `number`; waits where the thread is too far behind.
+
+        Raises what went wrong with an earlier picture.
+        """
+        self._waiting.append(self._thread.submit(self._encoder.encode, picture, number))
+        while len(self._waiting) > _MOST_WAITING:
+            self._waiting.popleft().result()
+
+    def finish(self) -> TrackPart:
+        """Encode what is left and close the part."""
+        while self._waiting:
+            self._waiting.popleft().result()
+        return self._thread.submit(self._encoder.finish).result()
 
 
 def open_encoder(rung: Rung, plan: EncodePlan, chunk: ChunkSpec, crf: float = BASE_CRF) -> VideoCodecContext:

@@ -1,4 +1,4 @@
-"""The `moov` of both files made from the same fragments: the CMAF track file's and the progressive file's.
+"""The `moov` of both views of the same fragments: a CMAF track's and the progressive file's.
 
 Boxes are ISO/IEC 14496-12 unless another part is named. Durations are 64-bit everywhere (version 1).
 """
@@ -48,11 +48,14 @@ def video_track(rung: Rung, timescale: int, picture: PicturePlan, avcc: bytes, d
     return Track(VIDEO_TRACK, timescale, entry, rung.width, rung.height, delay)
 
 
-def audio_track(audio: AudioPlan, config: bytes, average_bps: int) -> Track:
-    """Describe an AAC track by its AudioSpecificConfig (ISO/IEC 14496-1, 7.2.6; 14496-14, 5.6)."""
+def audio_track(audio: AudioPlan, config: bytes) -> Track:
+    """Describe an AAC track by its AudioSpecificConfig (ISO/IEC 14496-1, 7.2.6; 14496-14, 5.6).
+
+    The rates it states are the planned ones: what is said before the first part is encoded holds after the last.
+    """
     specific = struct.pack(">BB", 5, len(config)) + config
     # Object type 0x40 is MPEG-4 audio, stream type 5 is sound.
-    decoder = struct.pack(">BB3xII", 0x40, 5 << 2 | 1, average_bps, average_bps)
+    decoder = struct.pack(">BB3xII", 0x40, 5 << 2 | 1, audio.bitrate_bps, audio.bitrate_bps)
     decoder = struct.pack(">BB", 4, len(decoder) + len(specific)) + decoder + specific
     stream = struct.pack(">HB", 0, 0) + decoder + struct.pack(">BBB", 6, 1, 2)
     rate = audio.sample_rate << 16 if audio.sample_rate < 1 << 16 else 0
@@ -64,8 +67,8 @@ def audio_track(audio: AudioPlan, config: bytes, average_bps: int) -> Track:
     return Track(AUDIO_TRACK, audio.sample_rate, entry, channels=audio.channels)
 
 
-def build_track_header(track: Track, ticks: int) -> bytes:
-    """Build `ftyp moov` of a fragmented single-track file that lasts `ticks` (ISO/IEC 23000-19, 7.3)."""
+def build_init(track: Track, ticks: int) -> bytes:
+    """Build the init segment, `ftyp moov`, of a fragmented track that will last `ticks` (ISO/IEC 23000-19, 7.3)."""
     tables = [build_full_box(kind, 0, 0, bytes(4)) for kind in ("stts", "stsc", "stco")]
     tables.append(build_full_box("stsz", 0, 0, bytes(8)))
     extends = build_box(
@@ -78,16 +81,14 @@ def build_track_header(track: Track, ticks: int) -> bytes:
     return build_box("ftyp", b"iso6", bytes(4), b"iso6cmfcdashmp41") + movie
 
 
-def build_sidx(track: Track, table: TrackTable) -> bytes:
-    """Build the segment index (8.16.3): one reference a fragment, which follow it at once.
+def video_codecs(avcc: bytes) -> str:
+    """Return the codecs string of an H.264 track: profile, constraints and level (RFC 6381, 3.3)."""
+    return f"avc1.{avcc[1:4].hex().upper()}"
 
-    The presentation begins at 0: the edit list has taken the delay away.
-    """
-    rows = np.empty((len(table.fragment_sizes), 3), ">u4")
-    rows[:, 0], rows[:, 1] = table.fragment_sizes, table.fragment_ticks
-    rows[:, 2] = 1 << 31 | 1 << 28  # begins with a stream access point of type 1
-    head = struct.pack(">IIQQHH", track.track_id, track.timescale, 0, 0, 0, len(rows))
-    return build_full_box("sidx", 1, 0, head, rows.tobytes())
+
+def audio_codecs(config: bytes) -> str:
+    """Return the codecs string of an AAC track; the object type is the config's first five bits (14496-3, 1.6.2.1)."""
+    return f"mp4a.40.{config[0] >> 3}"
 
 
 def build_progressive_header(tracks: list[tuple[Track, TrackTable, Wide]]) -> bytes:

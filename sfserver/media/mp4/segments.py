@@ -1,57 +1,99 @@
-"""Segments: runs of bytes of a track file, and the rates they come to."""
+"""Segments: runs of whole fragments of one stored chunk, and the rates they come to."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 
-from sfserver.media.mp4.tracks import TrackTable
+from sfserver.media.mp4.tracks import FragmentIndex, Wide
+
+_ROUNDING_S = 1e-6
+
+
+@dataclass(frozen=True)
+class SegmentRule:
+    """How a track is cut: `gops` fragments a segment, one in the first `opening_gops`; none reaches beyond a chunk."""
+
+    gops: int = 2
+    opening_gops: int = 0
+
+    def firsts(self, first_gop: int, fragments: int) -> list[int]:
+        """Return which fragments of a chunk, which begins at GOP `first_gop` of the track, begin a segment."""
+        single = min(fragments, max(0, self.opening_gops - first_gop))
+        return [*range(single), *range(single, fragments, self.gops)]
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A run of bytes of a track file that lasts `duration_s`."""
+    """A run of bytes of a chunk's object that lasts `duration_s`."""
 
     duration_s: Fraction
     offset: int
     length: int
 
 
-def cut_segments(table: TrackTable, timescale: int, start: int, gops: int) -> list[Segment]:
-    """Cut a track into segments of `gops` fragments each; the first fragment lies at `start` of its file."""
-    firsts = np.arange(0, len(table.fragment_sizes), gops)
-    lengths = np.add.reduceat(table.fragment_sizes, firsts)
-    ticks = np.add.reduceat(table.fragment_ticks, firsts)
+def cut_segments(
+    index: FragmentIndex, timescale: int, rule: SegmentRule, *, first_gop: int, start: int
+) -> list[Segment]:
+    """Cut a chunk into segments; its first fragment lies at `start` of its object."""
+    firsts = rule.firsts(first_gop, len(index.sizes))
+    lengths = np.add.reduceat(index.sizes.astype(np.uint64), firsts)
+    ticks = np.add.reduceat(index.ticks.astype(np.uint64), firsts)
     return _segments(ticks, timescale, np.cumsum(lengths) - lengths + np.uint64(start), lengths)
 
 
-def cut_iframes(table: TrackTable, timescale: int, start: int) -> list[Segment]:
+def cut_iframes(index: FragmentIndex, timescale: int, *, start: int) -> list[Segment]:
     """Cut out the sync frame at the front of each fragment with the `moof` before it; each lasts to the next one."""
-    offsets = np.cumsum(table.fragment_sizes) - table.fragment_sizes + np.uint64(start)
-    return _segments(table.fragment_ticks, timescale, offsets, table.sync_ends)
+    sizes = index.sizes.astype(np.uint64)
+    offsets = np.cumsum(sizes) - sizes + np.uint64(start)
+    return _segments(index.ticks.astype(np.uint64), timescale, offsets, index.sync_ends.astype(np.uint64))
 
 
 def average_bps(segments: Sequence[Segment]) -> int:
     """Measure the average rate in bit/s; 0 of nothing."""
-    duration_s = sum(segment.duration_s for segment in segments)
+    duration_s = math.fsum(segment.duration_s for segment in segments)
     return round(8 * sum(segment.length for segment in segments) / duration_s) if duration_s else 0
 
 
-def peak_bps(segments: Sequence[Segment]) -> int:
+def peak_bps(segments: Sequence[Segment], target_s: int) -> int:
     """Measure the largest rate of neighbours that last 0.5 to 1.5 target durations together (RFC 8216, 4.1)."""
-    target = target_duration(segments)
-    runs = [[segment] for segment in segments] + [list(pair) for pair in pairwise(segments)]
-    lasting = [run for run in runs if target <= 2 * sum(segment.duration_s for segment in run) <= 3 * target]
-    return max((average_bps(run) for run in lasting), default=average_bps(segments))
+    ends_bytes = np.cumsum([0, *(segment.length for segment in segments)])
+    ends_s = np.cumsum([0.0, *(float(segment.duration_s) for segment in segments)])
+    peaks = [average_bps(segments)] if not _fitting(ends_s, target_s) else []
+    for count in _fitting(ends_s, target_s):
+        seconds, size = ends_s[count:] - ends_s[:-count], ends_bytes[count:] - ends_bytes[:-count]
+        lasting = _lasts(seconds, target_s)
+        peaks.append(round(float((8 * size[lasting] / seconds[lasting]).max())))
+    return max(peaks)
 
 
-def target_duration(segments: Sequence[Segment]) -> int:
-    """Return EXT-X-TARGETDURATION: no segment, rounded to whole seconds, lasts longer."""
-    return max((int(segment.duration_s + Fraction(1, 2)) for segment in segments), default=0) or 1
+def target_duration_s(gop_frames: int, fps: Fraction, rule: SegmentRule) -> int:
+    """Return EXT-X-TARGETDURATION, known before anything is encoded: no segment, rounded to seconds, lasts longer."""
+    return max(1, int(rule.gops * gop_frames / fps + Fraction(1, 2)))
 
 
-def _segments(ticks: np.ndarray, timescale: int, offsets: np.ndarray, lengths: np.ndarray) -> list[Segment]:
+def _fitting(ends_s: npt.NDArray[np.float64], target_s: int) -> list[int]:
+    """Return how many neighbours can last half a target duration to one and a half."""
+    counts = []
+    for count in range(1, len(ends_s)):
+        seconds = ends_s[count:] - ends_s[:-count]
+        if not (2 * seconds <= 3 * target_s + _ROUNDING_S).any():
+            break
+        if _lasts(seconds, target_s).any():
+            counts.append(count)
+    return counts
+
+
+def _lasts(seconds: npt.NDArray[np.float64], target_s: int) -> npt.NDArray[np.bool_]:
+    lasting: npt.NDArray[np.bool_] = (target_s <= 2 * seconds + _ROUNDING_S) & (
+        2 * seconds <= 3 * target_s + _ROUNDING_S
+    )
+    return lasting
+
+
+def _segments(ticks: Wide, timescale: int, offsets: Wide, lengths: Wide) -> list[Segment]:
     rows = zip(ticks.tolist(), offsets.tolist(), lengths.tolist(), strict=True)
     return [Segment(Fraction(duration, timescale), offset, length) for duration, offset, length in rows]

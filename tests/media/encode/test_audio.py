@@ -1,3 +1,4 @@
+from base64 import b64decode
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
@@ -9,9 +10,12 @@ import pytest
 from numpy.typing import NDArray
 
 from sfserver.media.contract import AudioFacts, ChunkSpec, EncodePlan, MediaLimits, Rational, TrackPart
-from sfserver.media.encode.audio import FRAME_SAMPLES, encode_audio, gop_bounds, plan_audio
+from sfserver.media.encode.audio import encode_audio, gop_bounds, plan_audio
 from sfserver.media.encode.plan import probe
+from sfserver.media.mp4.boxes import iter_boxes
 from sfserver.media.mp4.fragments import read_fragment
+from sfserver.media.mp4.tracks import TrackTable
+from sfserver.media.source.timeline import FRAME_SAMPLES
 from tests.media.clips import Clip, decode_sound, ignore, make_clip, read_samples, run_stages, tone
 
 FAST = {"preset": "ultrafast"}
@@ -50,11 +54,27 @@ def test_fragments_lie_on_the_gop_grid_without_gaps(tmp_path: Path) -> None:
     assert [time for time, _, _ in samples] == [n * FRAME_SAMPLES for n in range(len(samples))]
     assert plan.audio is not None
     assert len(samples) == plan.audio.frames == int(230 / 25 * RATE / FRAME_SAMPLES)
-    assert [(part.first_gop, len(part.fragment_sizes)) for part in encoded.sound_parts] == [(0, 1), (1, 4)]
-    first = encoded.workdir / encoded.sound_parts[1].file
-    fragment = read_fragment(first.read_bytes())
-    assert (fragment.track_id, fragment.sequence) == (2, 4)
-    assert 2.0 <= fragment.base_decode_time / RATE < 2.0 + FRAME_SAMPLES / RATE
+    assert [(part.first_gop, part.fragments) for part in encoded.sound_parts] == [(0, 3), (3, 2)]
+    second = encoded.workdir / encoded.sound_parts[1].file
+    fragment = read_fragment(second.read_bytes())
+    assert (fragment.track_id, fragment.sequence) == (2, 8)
+    assert 6.0 <= fragment.base_decode_time / RATE < 6.0 + FRAME_SAMPLES / RATE
+
+
+def test_tables_say_what_is_in_the_parts(tmp_path: Path) -> None:
+    encoded = run_stages(make_clip(tmp_path / "a.mp4", Clip(frames=230, options=FAST, audio="aac")), tmp_path / "out")
+    found = {path.name for path in encoded.workdir.glob("audio.*")}
+    assert found == {part.file for part in encoded.sound_parts} == {"audio.0.m4s", "audio.1.m4s"}
+    for part in encoded.sound_parts:
+        data, table = (encoded.workdir / part.file).read_bytes(), TrackTable.unpack(b64decode(part.table))
+        samples = list(read_samples(encoded.workdir, [part]))
+        assert table.sizes.tolist() == [len(sample) for _, _, sample in samples]
+        starts = [box.start for box in iter_boxes(data) if box.kind == "moof"]
+        assert table.fragment_sizes.tolist() == np.diff([*starts, len(data)]).tolist()
+        assert (part.samples, part.size_bytes, part.fragments) == (len(samples), len(data), len(starts))
+        assert set(table.durations.tolist()) == {FRAME_SAMPLES}
+        assert table.sync.all()
+        assert not table.composition_offsets.any()
 
 
 @pytest.mark.parametrize(("frames", "fps"), [(101, 50), (1, 25), (1201, 60), (251, 25)])
@@ -144,12 +164,13 @@ def test_flash_and_beep_meet(tmp_path: Path) -> None:
 
 
 def test_a_retry_writes_only_the_parts_that_are_missing(tmp_path: Path) -> None:
-    source = make_clip(tmp_path / "a.mp4", Clip(frames=150, options=FAST, audio="aac"))
+    source = make_clip(tmp_path / "a.mp4", Clip(frames=200, options=FAST, audio="aac"))
     encoded = run_stages(source, tmp_path / "out")
     again = tmp_path / "again"
     again.mkdir()
     parts: list[TrackPart] = []
     encode_audio(source, encoded.plan, again, ignore, parts.append, skip_parts=1)
+    assert len(parts) == 1
     assert parts == encoded.sound_parts[1:]
     assert [path.name for path in again.iterdir()] == [parts[0].file]
     assert (again / parts[0].file).read_bytes() == (encoded.workdir / parts[0].file).read_bytes()

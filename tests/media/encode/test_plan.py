@@ -75,8 +75,8 @@ def test_screens_come_out_as_they_were_in_every_frame_of_every_rung(
 @pytest.mark.parametrize(
     ("codec", "options"),
     [
-        ("libx264", {"preset": "veryfast", "crf": "34"}),
-        ("libx265", {"preset": "ultrafast", "crf": "30", "x265-params": "log-level=none:pools=1:frame-threads=1"}),
+        ("libx264", {"preset": "veryfast", "crf": "36"}),
+        ("libx265", {"preset": "ultrafast", "crf": "32", "x265-params": "log-level=none:pools=1:frame-threads=1"}),
     ],
 )
 @pytest.mark.parametrize("gop", [50, 1000])
@@ -137,3 +137,29 @@ def test_a_frame_that_is_dropped_counts_with_the_next(tmp_path: Path) -> None:
 def test_a_frame_is_a_whole_number_of_ticks(fps: Fraction, expected: int) -> None:
     assert track_timescale(fps) == expected
     assert (expected / fps).denominator == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "clip", "chunks", "opening"),
+    [
+        ("short.mp4", Clip(frames=30, gop=250), [30], 0),
+        ("two.mp4", Clip(frames=100, gop=250), [50, 50], 1),
+        ("one_keyframe.mp4", Clip(frames=350, gop=1000), [50, 50, 50, 50, 50, 100], 3),
+        ("often.mp4", Clip(frames=800, gop=25), [*[50] * 9, *[100] * 3, 50], 3),
+        ("slow.mp4", Clip(frames=330, fps=Fraction(6), gop=1000), [330], 0),
+        ("untimed.avi", Clip(frames=350, gop=25, options={"bf": "2"}), [350], 0),
+        ("half.mkv", Clip(frames=120, fps=Fraction(25, 2), gop=1000), [25, 25, 25, 45], 3),
+        ("film.mkv", Clip(frames=240, fps=Fraction(24000, 1001), gop=1000), [48, 48, 48, 48, 48], 3),
+        ("ntsc.mkv", Clip(frames=600, fps=Fraction(60000, 1001), gop=1000), [120, 120, 120, 120, 120], 3),
+    ],
+)
+def test_the_plan_opens_with_single_gops_where_somebody_could_watch_on(
+    name: str, clip: Clip, chunks: list[int], opening: int, tmp_path: Path
+) -> None:
+    source = make_clip(tmp_path / name, replace(clip, size=(64, 36), options={"preset": "ultrafast", **clip.options}))
+    plan = probe(source, tmp_path, MediaLimits(), ignore).plan
+    assert plan.picture.sequential == (name == "untimed.avi")
+    assert [chunk.end_frame - chunk.start_frame for chunk in plan.chunks] == chunks
+    assert (plan.opening_gops, plan.segment_gops) == (opening, 2)
+    assert plan.frames == clip.frames
+    assert plan.frame_ticks * plan.fps.num == plan.timescale * plan.fps.den

@@ -1,3 +1,4 @@
+from base64 import b64decode
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from sfserver.media.contract import MediaLimits, ProbeResult, TrackPart
 from sfserver.media.encode.audio import AudioArguments
 from sfserver.media.encode.plan import ProbeArguments
 from sfserver.media.encode.video import EncodeArguments
-from sfserver.media.mp4.package import PackageArguments
+from sfserver.media.mp4.package import PackageArguments, StoredTables, write_tables
 from sfserver.media.sandbox.parent import Sandbox, SandboxLimits, output_file
 from tests.media.clips import Clip, make_clip
 
@@ -54,37 +55,47 @@ def pipeline(tmp_path: Path) -> Pipeline:
     return Pipeline(tmp_path)
 
 
+def stored(root: Path, name: str, parts: Sequence[TrackPart]) -> StoredTables:
+    path = root / f"{name}.tables"
+    write_tables(path, (b64decode(part.table) for part in parts))
+    return StoredTables(name, parts[0].codec_config, parts[0].delay_ticks, path)
+
+
 def test_a_clip_goes_all_the_way_behind_the_walls(pipeline: Pipeline, tmp_path: Path) -> None:
     source = make_clip(tmp_path / "clip.mp4", Clip(frames=125, audio="aac"))
     probed, index = pipeline.probe(source)
-    plan = probed.plan
-    chunks, folders = [], []
+    plan, pictures = probed.plan, []
     for chunk in plan.chunks:
         arguments = EncodeArguments(source, index, plan, chunk, MediaLimits())
         encoded, folder = pipeline.run("encode", arguments, [source, index])
-        files = {rung: output_file(folder, part.file) for rung, part in encoded.parts.items()}
-        chunks.append((chunk, encoded, files))
-        folders.append(folder)
+        for part in encoded.parts.values():
+            assert output_file(folder, part.file).stat().st_size == part.size_bytes
+        pictures.append(encoded.parts["360p"])
     sound, folder = pipeline.run("audio", AudioArguments(source, plan, 0, MediaLimits()), [source])
     reported = [report for report in pipeline.reports if "part" in report]
     parts = [TypeAdapter(TrackPart).validate_python(report["part"]) for report in reported]
-    joined = PackageArguments(plan, chunks, [(part, output_file(folder, part.file)) for part in parts])
-    package, output = pipeline.run("package", joined, [*folders, folder])
+    tables = [stored(tmp_path, "360p", pictures), stored(tmp_path, "main", parts)]
+    joined = PackageArguments(plan, tables[:1], tables[1])
+    package, output = pipeline.run("package", joined, [each.tables for each in tables])
 
-    assert len(chunks) > 1
+    assert len(pictures) > 1
     assert [report["index"] for report in reported] == list(range(sound.parts))
-    assert package.duration_s == 5.0
-    assert {name: output_file(output, name).stat().st_size for name in package.files} == package.files
+    assert {name: facts.size_bytes for name, facts in package.tracks.items()} == {
+        "360p": sum(part.size_bytes for part in pictures),
+        "main": sum(part.size_bytes for part in parts),
+    }
+    assert package.heads == {"360p": "360p.head"}
+    assert output_file(output, "360p.head").stat().st_size == package.tracks["360p"].head_bytes
 
 
 def test_a_second_audio_run_counts_on_from_what_is_recorded(pipeline: Pipeline, tmp_path: Path) -> None:
-    source = make_clip(tmp_path / "clip.mp4", Clip(frames=125, audio="aac"))
+    source = make_clip(tmp_path / "clip.mp4", Clip(frames=200, audio="aac"))
     probed, _ = pipeline.probe(source)
     assert probed.plan.audio is not None
     pipeline.run("audio", AudioArguments(source, probed.plan, 1, MediaLimits()), [source])
 
     indices = [report["index"] for report in pipeline.reports if "part" in report]
-    assert indices == list(range(1, len(probed.plan.audio.part_ends)))
+    assert indices == list(range(1, len(probed.plan.audio.part_ends))) == [1]
 
 
 def test_refusals_come_through(pipeline: Pipeline, tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""What players are shown of a video: its generations, their tracks and chunks."""
