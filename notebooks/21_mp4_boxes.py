@@ -349,7 +349,7 @@ print(toy_cut(len(gops)), "of", len(gops), "GOPs; a minute:", toy_cut(30))
 # %% [markdown]
 # The class cuts frames. After the opening it cuts only where the *source* has a keyframe, or a task would have to
 # decode what comes before its first frame; ours has one every 2 s, so the two agree. The sound is encoded in one run
-# and handed over in *parts*: the opening's seconds, then 30 s each.
+# and handed over in *parts*: the opening's seconds, then 32 s each.
 
 # %%
 from sfserver.media.encode.chunks import audio_part_ends, plan_chunks

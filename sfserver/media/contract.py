@@ -144,7 +144,7 @@ class EncodePlan:
     """Everything the encode, audio and package stages need; made once by `probe`, the same for every retry.
 
     `origin` is the source time, in seconds, that output frame 0 and audio sample 0 stand for. Segments hold
-    `segment_gops` GOPs, those of the first `opening_gops` one each; none reaches beyond its chunk.
+    `segment_gops` GOPs, those of the first `opening_gops`, each a chunk of its own, one; none reaches beyond its chunk.
     """
 
     fps: Rational

@@ -24,7 +24,8 @@ _PRE_ROLL_S = 10
 # Where a chunk would be longer than this, nothing is cut for the sake of those who watch meanwhile.
 _LONGEST_LIVE_S = 40
 _OPENING_LINES = 720
-_FIRST_PART_S, _PART_S = 6, 30
+# The sound is cut where the picture is, as long as that is cut by these rules: neither waits for the other.
+_FIRST_PART_S, _PART_S = 6, 32
 
 
 def gop_length(fps: Fraction) -> int:
@@ -69,10 +70,11 @@ def plan_chunks(
 
 
 def opening_length(chunks: Sequence[ChunkSpec], gop_frames: int) -> int:
-    """Return how many GOPs at the front are chunks of their own: those of the opening, or none."""
+    """Return how many GOPs at the front are chunks of their own, those of the opening and on; 0 where there is none."""
     opening = _cut_opening(chunks[-1].end_frame, gop_frames, OPENING_GOPS)
-    is_cut = [chunk.start_frame for chunk in chunks[: len(opening)]] == opening
-    return len(opening) - 1 if is_cut else 0
+    if [chunk.start_frame for chunk in chunks[: len(opening)]] != opening or len(opening) == 1:
+        return 0
+    return sum(1 for _ in itertools.takewhile(lambda chunk: chunk.end_frame - chunk.start_frame == gop_frames, chunks))
 
 
 def encode_tasks(plan: EncodePlan, chunks: Sequence[ChunkSpec]) -> list[ChunkSpec]:
@@ -85,7 +87,8 @@ def encode_tasks(plan: EncodePlan, chunks: Sequence[ChunkSpec]) -> list[ChunkSpe
     high = [rung for rung in plan.rungs if rung not in low]
     if not low or not high:
         return list(chunks)
-    opening, rest = chunks[: plan.opening_gops], chunks[plan.opening_gops :]
+    count = min(OPENING_GOPS, plan.opening_gops)
+    opening, rest = chunks[:count], chunks[count:]
     first = [_share(chunk, low, plan.rungs) for chunk in opening]
     left = [chunk.source_bytes - part.source_bytes for chunk, part in zip(opening, first, strict=True)]
     names = [rung.name for rung in high]
@@ -94,7 +97,7 @@ def encode_tasks(plan: EncodePlan, chunks: Sequence[ChunkSpec]) -> list[ChunkSpe
 
 
 def audio_part_ends(frames: int, gop_frames: int) -> list[int]:
-    """Return the GOP indices (exclusive) that end the audio parts: the opening's seconds, then 30 s each."""
+    """Return the GOP indices (exclusive) that end the audio parts: the opening's seconds, then 32 s each."""
     last = gop_count(frames, gop_frames)
     return [*range(_FIRST_PART_S // GOP_S, last, _PART_S // GOP_S), last]
 

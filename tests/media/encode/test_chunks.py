@@ -17,6 +17,7 @@ from sfserver.media.encode.chunks import (
     opening_length,
     plan_chunks,
 )
+from sfserver.media.mp4.segments import SegmentRule
 from tests.media.encoded import make_plan
 
 LADDER = (("1080p", 1920, 1080), ("720p", 1280, 720), ("360p", 640, 360))
@@ -71,14 +72,14 @@ def test_there_is_a_whole_opening_and_nobody_waits_long_after_it_or_there_is_non
 def test_a_source_with_a_keyframe_every_20_seconds_has_an_opening(frames: int, every: int, late: int) -> None:
     chunks = plan_chunks(frames, 50, range(late, frames, every))
     assert lengths(chunks)[:OPENING_GOPS] == [50] * OPENING_GOPS
-    assert opening_length(chunks, 50) == OPENING_GOPS
+    assert OPENING_GOPS <= opening_length(chunks, 50) <= 9
 
 
 @pytest.mark.parametrize("keyframes", [range(0, 1800, 30), range(0, 1800, 15), [*range(0, 1800, 30), 7, 1001]])
 def test_chunks_start_short_and_settle(keyframes: range | list[int]) -> None:
     chunks = plan_chunks(60 * 30, 60, keyframes)
     assert [length // 30 for length in lengths(chunks)] == [2] * 9 + [4] * 10 + [2]
-    assert opening_length(chunks, 60) == OPENING_GOPS
+    assert opening_length(chunks, 60) == 9
 
 
 def test_chunks_grow_as_what_is_ready_gets_ahead_of_what_is_played() -> None:
@@ -182,7 +183,7 @@ def test_tasks_encode_every_rung_of_every_chunk_once_and_share_the_source_out(
         own = [task for task in tasks if task.index == chunk.index]
         assert sum(task.source_bytes for task in own) == chunk.source_bytes
         assert {(task.start_frame, task.end_frame) for task in own} == {(chunk.start_frame, chunk.end_frame)}
-        assert len(own) == (2 if "1080p" in rungs and len(rungs) > 1 and chunk.index < plan.opening_gops else 1)
+        assert len(own) == (2 if "1080p" in rungs and len(rungs) > 1 and chunk.index < min(3, plan.opening_gops) else 1)
 
 
 def test_what_a_player_begins_with_is_encoded_first() -> None:
@@ -216,13 +217,23 @@ def test_the_first_audio_part_is_the_openings_and_the_others_are_half_minutes(fr
     assert (ends[0], ends[-1]) == (min(OPENING_GOPS, last), last)
     assert ends == sorted(set(ends))
     steps = [b - a for a, b in pairwise(ends)]
-    assert all(step == 15 for step in steps[:-1])
-    assert all(1 <= step <= 15 for step in steps)
+    assert all(step == 16 for step in steps[:-1])
+    assert all(1 <= step <= 16 for step in steps)
 
 
 def test_audio_part_ends_of() -> None:
     assert audio_part_ends(1, 50) == [1]
     assert audio_part_ends(150, 50) == [3]
     assert audio_part_ends(151, 50) == [3, 4]
-    assert audio_part_ends(50 * 33, 50) == [3, 18, 33]
-    assert audio_part_ends(50 * 33 + 1, 50) == [3, 18, 33, 34]
+    assert audio_part_ends(50 * 35, 50) == [3, 19, 35]
+    assert audio_part_ends(50 * 35 + 1, 50) == [3, 19, 35, 36]
+
+
+def test_picture_and_sound_are_cut_at_the_same_places() -> None:
+    chunks = plan_chunks(120 * 25, 50, range(0, 120 * 25, 25))
+    rule = SegmentRule(2, opening_length(chunks, 50))
+    bounds = [0, *audio_part_ends(120 * 25, 50)]
+    parts = [(first, end - first) for first, end in pairwise(bounds)]
+    pictures = [(c.start_frame // 50, gop_count(c.end_frame, 50) - c.start_frame // 50) for c in chunks]
+    cuts = [{first + each for first, count in runs for each in rule.firsts(first, count)} for runs in (pictures, parts)]
+    assert cuts[0] == cuts[1]

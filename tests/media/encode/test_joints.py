@@ -110,7 +110,7 @@ def test_the_low_rungs_of_the_opening_are_made_first_and_all_fit_together(large:
         assert len({(part.codec_config, part.delay_ticks) for part in found}) == 1
         for data in (made.track(rung), made.progressive(rung)):
             assert [read_number(luma) for _, luma in pictures(data)] == list(range(40))
-    assert plan.opening_gops == 3
+    assert plan.opening_gops == 4
 
 
 def test_a_task_of_some_rungs_reports_and_describes_those_alone(large: Encoded, tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ class Watched:
 
 
 def layout_of(gops: int, *, sound: bool) -> VirtualFile:
-    """Lay out a long video as it is stored: chunks of 12 s, sound in parts of 30 s."""
+    """Lay out a long video as it is stored: chunks of 12 s, sound in parts of 32 s."""
     video = place(1, [(0, [60_000] * 6)] * (gops // 6))
     audio = place(1 + gops // 6, [(0, [16_000] * 15)] * (gops // 15)) if sound else None
     return VirtualFile.arrange(500_000, video, audio)
