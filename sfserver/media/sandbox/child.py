@@ -116,8 +116,12 @@ class _Sender:
 
 
 def _detach(fd: int, workdir: Path) -> None:
-    """Leave the parent's session, terminal, output, file descriptors and signal handling."""
-    os.setsid()
+    """Leave the parent's group, output, file descriptors and signal handling.
+
+    Its session, the fork server's, has no terminal. It stays in that: where the system shares its cores out by session
+    (`sched_autogroup`, sched(7)), a niceness counts only beside others of the same one.
+    """
+    os.setpgid(0, 0)
     os.chdir(workdir)
     log = os.open(LOG_NAME, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(log, 1)

@@ -267,7 +267,7 @@ def facts(arguments: Json, workdir: Path, report: Report) -> Json:
         "cwd": str(Path.cwd()),
         "modules": [name for name in ("av", "sfserver.media.encode.video") if name in sys.modules],
         "environment": sorted(os.environ),
-        "session": os.getsid(0) == os.getpid(),
+        "leads_group": os.getpgid(0) == os.getpid() != os.getsid(0),
     }
 
 

@@ -101,7 +101,7 @@ def test_a_stopped_one_is_replaced(server: psutil.Process, tmp_path: Path, monke
     def one(number: int) -> object:
         workdir = tmp_path / str(number)
         workdir.mkdir()
-        return run("facts", workdir, print).result["session"]
+        return run("facts", workdir, print).result["leads_group"]
 
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(one, range(4))) == [True] * 4
@@ -111,7 +111,7 @@ def test_a_stopped_one_is_replaced(server: psutil.Process, tmp_path: Path, monke
 
 def test_one_that_dies_while_children_start_is_replaced(server: psutil.Process, tmp_path: Path) -> None:
     server.kill()
-    assert run("facts", tmp_path, print).result["session"] is True
+    assert run("facts", tmp_path, print).result["leads_group"] is True
 
 
 def test_one_that_never_loads_its_libraries_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

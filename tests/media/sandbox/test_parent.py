@@ -222,7 +222,7 @@ def test_a_child_inherits_nothing(attempt: Attempt) -> None:
         *("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "TZ", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
     }
     assert facts["cwd"] == str(attempt.workdir)
-    assert (facts["core"], facts["session"]) == (0, True)
+    assert (facts["core"], facts["leads_group"]) == (0, True)
     assert facts["nice"] == min(19, os.getpriority(os.PRIO_PROCESS, 0) + LIMITS.nice)
     assert facts["modules"] == ["av", "sfserver.media.encode.video"]
 
