@@ -66,7 +66,7 @@ def _print(run: Invocation, job: "JobRead", explained: "JobExplain") -> None:
         out.paragraph(f"  {rung.name}: {options}", indent="    ")
     if explained.tasks:
         out.line()
-        columns = ("TASK", "STATE", "FRAMES", "CRF", "ATTEMPTS", "WALL", "CPU", "WORKER", "ERROR")
+        columns = ("TASK", "STATE", "FRAMES", "RUNGS", "CRF", "ATTEMPTS", "WALL", "CPU", "WORKER", "ERROR")
         out.table(columns, [_task_row(task) for task in explained.tasks])
 
 
@@ -78,6 +78,7 @@ def _task_row(task: "TaskExplain") -> tuple[str, ...]:
         f"{task.kind} {task.index}",
         task.state.value,
         f"{task.start_frame}-{task.end_frame}" if has_frames else "-",
+        " ".join(task.rungs) or ("all" if has_frames else "-"),
         f"{task.crf:g}" if task.crf is not None else "-",
         f"{task.attempts} ({why})" if why else str(task.attempts),
         f"{task.wall_s:.1f} s" if task.wall_s is not None else "-",

@@ -38,7 +38,9 @@ def up(
     ] = 8420,
     concurrency: Annotated[
         int | None,
-        typer.Option(min=1, envvar="SF_WORKER__CONCURRENCY", help="Encode tasks at once; default is half the cores."),
+        typer.Option(
+            min=1, envvar="SF_WORKER__CONCURRENCY", help="Encode tasks at once; default is the number of cores."
+        ),
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Leave it running in the background.")] = False,
 ) -> None:

@@ -340,6 +340,7 @@ def make_explain(job_id: str) -> JobExplain:
         kind="encode",
         index=0,
         state=StageState.DONE,
+        rungs=["720p", "360p"],
         worker="w1",
         attempts=3,
         crashes=1,

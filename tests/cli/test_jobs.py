@@ -88,7 +88,8 @@ def test_a_job_says_since_when_it_can_be_played(cli: Cli, server: FakeServer) ->
 def test_explain_shows_quality_and_past_losses(cli: Cli, server: FakeServer) -> None:
     job_id = add(server, JobStatus.READY)
     row = next(line for line in cli("explain", job_id).out.splitlines() if line.startswith("encode 0\t"))
-    assert row.split("\t") == ["encode 0", "done", "0-60", "24.5", "3 (1 crashed, 1 lost)", "3.5 s", "6.5 s", "w1", ""]
+    shown = ["done", "0-60", "720p 360p", "24.5", "3 (1 crashed, 1 lost)", "3.5 s", "6.5 s", "w1", ""]
+    assert row.split("\t") == ["encode 0", *shown]
     shown = cli("explain", job_id, stdout_tty=True, width=80, variables={"NO_COLOR": "1"})
     assert max(len(line) for line in shown.out.splitlines()) <= 80
     assert "waiting:" not in shown.out
