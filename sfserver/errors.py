@@ -10,7 +10,8 @@ StreamForgeError
 │   │   ├── JobNotFoundError
 │   │   ├── VideoNotFoundError
 │   │   ├── UnknownRenditionError
-│   │   └── ObjectMissingError    also a FileNotFoundError
+│   │   ├── ObjectMissingError    also a FileNotFoundError
+│   │   └── ObjectTruncatedError
 │   ├── MethodNotAllowedError     405
 │   ├── ConflictError             409
 │   │   └── JobFinishedError
@@ -26,7 +27,6 @@ StreamForgeError
 │   ├── InconsistentChunksError   500
 │   ├── SourceMissingError        410
 │   ├── MediaGoneError            410
-│   ├── ObjectTruncatedError      500
 │   ├── DatabaseDamagedError      500
 │   └── WrongDatabaseError        500, refused at the start
 │       ├── ForeignDatabaseError
@@ -225,10 +225,10 @@ class MediaGoneError(PermanentError):
     hint = "ask for new links: GET /api/videos/ID/links; the status of the job says what became of it"
 
 
-class ObjectTruncatedError(PermanentError):
-    """A stored object is shorter than it was when it was stored."""
+class ObjectTruncatedError(NotFoundError):
+    """A stored object is shorter or longer than it was when it was stored."""
 
-    code, status, title = "object_truncated", 500, "A stored object is cut short"
+    code, title = "object_truncated", "A stored object is not what it was"
 
 
 class DatabaseDamagedError(PermanentError):

@@ -3,7 +3,7 @@
 from sqlalchemy.orm import Session
 
 from sfserver.deps import Runtime
-from sfserver.errors import ConflictError, JobFinishedError, UnknownStageError
+from sfserver.errors import ConflictError, JobFinishedError, SourceMissingError, UnknownStageError
 from sfserver.infra.clock import db_now
 from sfserver.models import Job, Video
 from sfserver.publications.service import bring_back
@@ -23,7 +23,8 @@ def cancel(session: Session, runtime: Runtime, job: Job) -> None:
 def retry(session: Session, runtime: Runtime, job: Job) -> None:
     """Set a job that failed or was cancelled going again.
 
-    What a failed one recorded is kept while it is there (a day); a cancelled one starts anew. Raises `ConflictError`.
+    What a failed one recorded is kept while it is there (a day); a cancelled one starts anew, and so does one that
+    failed because some of it is gone. Raises `ConflictError`.
     """
     job = _locked(session, job)
     if job.status not in {JobStatus.FAILED, JobStatus.CANCELLED}:
@@ -32,7 +33,9 @@ def retry(session: Session, runtime: Runtime, job: Job) -> None:
         raise ConflictError("its video is in the trash", hint="restore the video first")
     if _unfinished(session, job.video_id):
         raise ConflictError("another job works on this video")
-    kept = job.status == JobStatus.FAILED and garbage.reprieve(session, job.id)
+    is_whole = (job.error or {}).get("code") != SourceMissingError.code  # else it recorded what is gone by now
+    kept = job.status == JobStatus.FAILED and is_whole and garbage.reprieve(session, job.id)
+    repository.end_reprieve(session, job.id)  # what is not kept is not for a later retry either
     if not kept:
         job.plan, job.warnings, job.progress = None, [], 0.0
     for kind in runtime.stages:

@@ -6,13 +6,20 @@ from datetime import datetime
 from email.utils import format_datetime
 from urllib.parse import quote
 
+import structlog
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from sfserver.errors import NotFoundError, PreconditionFailedError, RangeNotSatisfiableError, StreamForgeError
+from sfserver.errors import (
+    ObjectMissingError,
+    ObjectTruncatedError,
+    PreconditionFailedError,
+    RangeNotSatisfiableError,
+    StreamForgeError,
+)
 from sfserver.infra.storage.contract import ObjectStore
 from sfserver.playback.bodies import Body, OpenObjects, Span, cut_into_buffers
 from sfserver.playback.ranges import (
@@ -25,17 +32,20 @@ from sfserver.playback.ranges import (
 )
 from sfserver.problems import problem_response
 
+log = structlog.get_logger(__name__)
+_DAMAGED_HINT = "its owner can have it made again: sfctl reprocess"
 _UNSAFE_IN_FILE_NAME = str.maketrans(dict.fromkeys('/\\:*?"<>|%;', "_"))
 
 
 class MediaResponse(Response):
-    """Sends a body of the store: 200, 206, 304, 412 or 416, and 404 when the object has gone."""
+    """Sends a body of the store: 200, 206, 304, 412 or 416, and 404 when an object has gone or is another one."""
 
     def __init__(
         self, store: ObjectStore, body: Body, *, media_type: str, held: Validators, headers: Mapping[str, str]
     ) -> None:
         super().__init__(headers=dict(headers), media_type=media_type)
         self._store, self._media, self._held = store, body, held
+        self._has_begun = False
         self.headers["Accept-Ranges"] = "bytes"
         self.headers["ETag"] = held.etag
         self.headers["Last-Modified"] = http_date(held.modified_at)
@@ -47,10 +57,11 @@ class MediaResponse(Response):
             await self._answer(scope, receive, send, objects)
         except RangeNotSatisfiableError as error:
             await self._refuse(error, {"Content-Range": f"bytes */{self._media.size}"}, scope, receive, send)
-        except PreconditionFailedError as error:
-            await self._refuse(error, {}, scope, receive, send)
-        except FileNotFoundError:
-            await self._refuse(NotFoundError(), {}, scope, receive, send)
+        except StreamForgeError as error:
+            if not self._has_begun:
+                await self._refuse(_for_viewers(error), {}, scope, receive, send)
+            else:  # what is missing of the announced length says it: the line is closed
+                log.warning("media.cut", code=error.code, detail=error.detail)
         finally:
             objects.close()
 
@@ -100,8 +111,8 @@ class MediaResponse(Response):
             gone.cancel()
         return data
 
-    @staticmethod
-    async def _start(send: Send, status: int, headers: MutableHeaders) -> None:
+    async def _start(self, send: Send, status: int, headers: MutableHeaders) -> None:
+        self._has_begun = True
         raw = [(name, value) for name, value in headers.raw if status != 304 or name != b"content-length"]
         await send({"type": "http.response.start", "status": status, "headers": raw})
 
@@ -110,6 +121,14 @@ class MediaResponse(Response):
         error: StreamForgeError, headers: dict[str, str], scope: Scope, receive: Receive, send: Send
     ) -> None:
         await problem_response(Request(scope), error, headers)(scope, receive, send)
+
+
+def _for_viewers(error: StreamForgeError) -> StreamForgeError:
+    """Return what viewers are told; which object it is stands in the log."""
+    if isinstance(error, ObjectMissingError | ObjectTruncatedError):
+        log.warning("media.damaged", code=error.code, detail=error.detail)
+        return type(error)("a part of this video is not in the store as it was", hint=_DAMAGED_HINT)
+    return error
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -129,4 +129,5 @@ class KnownChunks:
         Chromium's own HLS loses a last segment that comes together with the end.
         """
         published_at, wait = self.publication.published_at, timedelta(seconds=2 * self.publication.target_s)
-        return published_at is not None and datetime.now(UTC) - published_at >= wait
+        is_short = len(self.cuts) < LEAST_SEGMENTS  # nobody was shown anything of it before
+        return published_at is not None and (is_short or datetime.now(UTC) - published_at >= wait)

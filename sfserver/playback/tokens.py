@@ -11,7 +11,7 @@ from base64 import urlsafe_b64encode
 from dataclasses import dataclass
 from hashlib import sha256
 
-from sfserver.errors import NotSignedInError
+from sfserver.errors import NotFoundError, NotSignedInError
 
 _TOKEN = re.compile(r"([cp]-[0-9a-f-]{1,40})\.([0-9]{1,12})\.([A-Za-z0-9_-]{43})")
 # Equal URLs for as long as that make players and caches recognise what they have.
@@ -53,10 +53,13 @@ def sign(key: bytes, grant: Grant, expires: int, video_id: str, generation: int)
 
 
 def verify(key: bytes, token: str, video_id: str, generation: int, now: float) -> Grant:
-    """Return the grant of a token; `NotSignedInError` if it is not ours, for something else, or over."""
+    """Return the grant of a token; `NotSignedInError` if it is not ours, for something else, or over.
+
+    `NotFoundError` for what can't be one.
+    """
     found = _TOKEN.fullmatch(token)
     if found is None:
-        raise NotSignedInError("this media URL is not one this server made")
+        raise NotFoundError
     grant, expires = Grant(found[1]), int(found[2])
     if not hmac.compare_digest(sign(key, grant, expires, video_id, generation), token):
         raise NotSignedInError("this media URL is not one this server made")

@@ -144,11 +144,13 @@ def withdraw(session: Session, job: Job, *, may_return: bool) -> None:
 
 
 def bring_back(session: Session, job: Job) -> None:
-    """Go on showing what a failed job had recorded: its chunks are the same, so its URLs are."""
+    """Go on showing what a failed job had recorded: its chunks are the same, so its URLs are.
+
+    It is playable again once there is more: what made it fail may do so again at once.
+    """
     publication = repository.find_publication_of_job(session, job.id)
     if publication is not None and publication.state == PublicationState.WITHDRAWN:
         publication.state = PublicationState.GROWING
-        _mark_playable(session, job, list(repository.tracks_of(session, [publication.id])))
 
 
 def complete(session: Session, job: Job, package: PackageResult, head_keys: dict[str, str]) -> Publication:

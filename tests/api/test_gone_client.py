@@ -1,15 +1,35 @@
-"""S3: what a client that has gone asked for is not read to its end."""
+"""What a client that has gone asked for is not read to its end (S3); what goes meanwhile ends the answer."""
 
 import os
 import time
 
 import pytest
+import structlog
 
 from sfserver.infra.storage.directory import DirectoryReader
 from sfserver.models import Video
 from tests.api.conftest import Api, LiveServer
 
 SIZE = 256 << 20
+
+
+def test_an_object_that_goes_while_it_is_sent_cuts_the_answer_and_is_no_bug(api: Api, live: LiveServer) -> None:
+    made = api.new_video()
+    with api.runtime.database.write() as session:
+        video = session.get_one(Video, made.video_id)
+        path = api.runtime.settings.data_dir / "objects" / video.source_key
+        os.truncate(path, SIZE)
+        video.source_size_bytes = SIZE
+    with structlog.testing.capture_logs() as told, live.connect() as line:
+        asked = (f"GET /api/stream/{made.video_id}/source HTTP/1.1", "Host: localhost")
+        line.sendall("\r\n".join([*asked, f"Authorization: Bearer {live.token}", "", ""]).encode())
+        received = len(line.recv(1 << 20))
+        os.truncate(path, 1 << 20)
+        while data := line.recv(1 << 20):
+            received += len(data)
+    assert received < SIZE
+    assert "media.cut" in [entry["event"] for entry in told]
+    assert "http.bug" not in [entry["event"] for entry in told]
 
 
 def test_a_dropped_connection_ends_the_reading(api: Api, live: LiveServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -151,7 +151,9 @@ def test_an_object_that_is_another_one_is_not_sent(api: Api, change: Callable[[b
     path = api.runtime.settings.data_dir / "objects" / made.folder / "720p.0.m4s"
     path.write_bytes(change(path.read_bytes()))
     answer = api.get(f"/api/stream/{made.video_id}/720p", range="bytes=700-719")
-    assert (answer.status_code, answer.json()["code"]) == (500, "object_truncated")
+    assert (answer.status_code, answer.json()["code"]) == (404, "object_truncated")
+    assert "reprocess" in answer.json()["hint"]
+    assert made.folder not in answer.text
 
 
 def test_deleting_ends_playback_at_once(api: Api) -> None:

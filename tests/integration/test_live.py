@@ -107,5 +107,5 @@ def test_a_stored_chunk_that_goes_fails_the_job_and_not_the_server(
     assert (job["status"], job["error"]["code"]) == ("failed", "source_missing"), job
     assert "reprocess" in job["error"]["hint"]
     assert [viewer.poll() for viewer in viewers] == [410] * 3
-    again = slow_server.http.post(f"/api/videos/{accepted['video_id']}/reprocess").json()
-    assert slow_server.wait(again["job_id"])["status"] == "ready"
+    assert slow_server.http.post(f"/api/jobs/{accepted['job_id']}/retry").status_code == 202
+    assert slow_server.wait(accepted["job_id"])["status"] == "ready"

@@ -5,9 +5,9 @@ from datetime import timedelta
 
 import pytest
 
-from sfserver.errors import ConflictError, DamagedMediaError, JobFinishedError, UnknownStageError
+from sfserver.errors import ConflictError, DamagedMediaError, JobFinishedError, SourceMissingError, UnknownStageError
 from sfserver.infra.queue.contract import Queue
-from sfserver.models import Asset, Garbage, Task, Video
+from sfserver.models import Asset, Garbage, JobStage, Task, Video
 from sfserver.publications.service import published_keys
 from sfserver.tasks import record
 from sfserver.tasks.record import Beat, Recorded
@@ -165,6 +165,18 @@ def test_a_cancelled_job_begins_anew_and_uses_no_key_again(harness: Harness) -> 
     names = {key for key in harness.store.stored - stored if not key.startswith("source")}
     index, chunks, heads, posters = 1, 2, 1, 4
     assert len(names) == index + chunks + heads + posters
+    harness.check_nothing_leaked()
+
+
+def test_a_job_that_failed_for_want_of_what_it_recorded_begins_anew(harness: Harness) -> None:
+    job_id = harness.probed(chunks=2, audio=False)
+    harness.finish(Queue.ENCODE)
+    package = harness.take(Queue.IO)
+    record.record_failure(harness.runtime, package, SourceMissingError("a part that was recorded is not there"))
+    harness.retry(job_id)
+    assert [stage.state for stage in harness.rows(JobStage) if stage.kind == "encode"] == [StageState.WAITING]
+    harness.finish()
+    assert harness.job(job_id).status == JobStatus.READY
     harness.check_nothing_leaked()
 
 
