@@ -42,7 +42,7 @@ class Start:
     """Seconds from the last byte sent until the job says `playable`, and until 1080p has three segments.
 
     `first` are the lines of the variant that a player begins with, `segments` those of its list by then. `steps_s` are
-    the seconds until the upload was answered, the probe recorded, and each chunk of the opening in the lower rungs.
+    the seconds until the upload was answered, the probe recorded, and the opening in the lower rungs and the others.
     """
 
     playable_s: float
@@ -101,7 +101,7 @@ def _steps_s(server: EmbeddedServer, posted: Posted) -> list[float]:
     """Take apart what was waited for, by what the job recorded and when."""
     sent_at = time.time() - (time.monotonic() - posted.sent_at)
     tasks = server.explain(posted.answer["job_id"])["tasks"]
-    opening = [task for task in tasks if task["kind"] == "encode"][:_ENOUGH]
+    opening = [task for task in tasks if task["kind"] == "encode" and task["rungs"]]
     ended = [task["finished_at"] for task in tasks if task["kind"] == "probe"] + [o["finished_at"] for o in opening]
     recorded = [datetime.fromisoformat(moment).timestamp() - sent_at for moment in ended]
     return [posted.answered_at - posted.sent_at, *recorded]
@@ -142,7 +142,7 @@ def _start_rows(name: str, starts: list[Start]) -> list[Row]:
     met = [statistics.median(playable) <= PLAYABLE_S, statistics.median(sharp) <= SHARP_S]
     return [
         Row(f"{name}: last byte to playable", f"{spread(playable)} s", f"≤ {PLAYABLE_S:g} s", met[0]),
-        Row(f"{name}: answered, probed, chunks of the opening", ", ".join(f"{step:.2f}" for step in steps) + " s"),
+        Row(f"{name}: answered, probed, opening low and high", ", ".join(f"{step:.2f}" for step in steps) + " s"),
         Row(f"{name}: shown first, segments", shown, f"{FIRST_LINES}p, ≥ {_ENOUGH}", is_first),
         Row(f"{name}: last byte to {_ENOUGH} segments of 1080p", f"{spread(sharp)} s", f"≤ {SHARP_S:g} s", met[1]),
     ]

@@ -58,7 +58,7 @@ class SandboxSettings(BaseModel):
 
     memory_bytes: int = Field(default=2 << 30, description="Most memory of one media process.")
     stall_s: float = Field(default=60.0, description="A media process without progress for so long is killed.")
-    nice: int = Field(default=10, description="Niceness of media processes.")
+    nice: int = Field(default=15, description="Niceness of media processes; those of an opening are less nice.")
     output_slack_bytes: int = Field(default=512 << 20, description="Output allowed beyond three times the input.")
     probe_cpu_s: float = Field(default=60.0, description="CPU time of a probe, whatever the size of the file.")
     probe_cpu_s_per_gib: float = Field(default=600.0, description="CPU time of a probe for each GiB of the file.")

@@ -20,8 +20,8 @@ from sfserver.tasks.stage import Claim, Inputs, Stage, StageContext, Unit, video
 KIND = "audio"
 _PART = TypeAdapter(TrackPart)
 _SLACK_BYTES = 4 << 20
-# Sound costs little and soon gets ahead: the pictures are what somebody who watches meanwhile waits for.
-_NICE = 13
+# Sound costs little and soon gets ahead: the first pictures are what somebody who watches meanwhile waits for.
+_NICE = 12
 
 
 def _units(_session: Session, job: Job) -> Sequence[Unit]:
@@ -69,7 +69,7 @@ AUDIO: Stage[AudioArguments, AudioResult] = Stage(
     arguments=_arguments,
     needs=(probe.KIND,),
     weight=0.04,
-    nice=_NICE,
+    nice=lambda _claim: _NICE,
     units=_units,
     outputs=_outputs,
     folder=video_folder,

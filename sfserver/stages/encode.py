@@ -30,6 +30,7 @@ _MOST_ENCODERS = 4
 _CHUNK, _BUDGET = TypeAdapter(ChunkSpec), TypeAdapter(StorageBudget)
 _SLACK_BYTES = 8 << 20
 _SPENDING = "stored:"
+_OPENING_NICE = {0: 2, 1: 8}
 
 
 def chunk_of(spec: dict[str, Any]) -> ChunkSpec:
@@ -84,6 +85,11 @@ def _bound_bytes(inputs: Inputs) -> int:
     plan, chunk = inputs.claim.plan, chunk_of(inputs.claim.spec)
     seconds = Fraction(_frames(chunk) * plan.fps.den, plan.fps.num) + 1
     return int(2 * seconds * sum(rung.maxrate_bps for rung in plan.rungs) / 8) + _SLACK_BYTES
+
+
+def _nice(claim: Claim) -> int | None:
+    """Let the opening go first: the rungs that a player begins with, then the larger ones; all else as it is set."""
+    return _OPENING_NICE.get(claim.index) if claim.spec.get("rungs") else None
 
 
 def _cpu_s(settings: SandboxSettings, claim: Claim) -> float:
@@ -186,6 +192,7 @@ ENCODE: Stage[EncodeArguments, ChunkResult] = Stage(
     arguments=_arguments,
     needs=(probe.KIND,),
     weight=0.90,
+    nice=_nice,
     cpu_s=_cpu_s,
     units=_units,
     outputs=_outputs,

@@ -118,7 +118,7 @@ class Attempt:
             output_bytes=bound,
             on_report=reports.take,
             should_stop=self._why_stop,
-            nice=self._stage.nice,
+            nice=self._stage.nice(self.claim),
             cpu_s=self._stage.cpu_s(self._work.settings.sandbox, self.claim),
         )
         self._heartbeat.progressed()

@@ -164,7 +164,7 @@ class Stage(Generic[Arguments, Result]):
     fatal: bool = True
     weight: float = 0.0
     priority: int = 5
-    nice: int | None = None
+    nice: Callable[[Claim], int | None] = lambda _claim: None
     cpu_s: Callable[[SandboxSettings, Claim], float | None] = lambda _settings, _claim: None
     units: Callable[[Session, Job], Sequence[Unit]] = _one_unit
     outputs: Callable[[Claim], Sequence[str]] = _nothing

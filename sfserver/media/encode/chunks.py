@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sfserver.media.contract import ChunkSpec, EncodePlan, Rung
 
 GOP_S = 2
-# The first seconds, in chunks of one GOP: as many segments as a player must be shown before it begins.
+# The first chunk, of segments of one GOP each: as many as a player must be shown before it begins.
 OPENING_GOPS = 3
 # How long a chunk should be, by where it begins: 2 s up to 18 s, 4 s up to 58 s … Who watches while it encodes waits
 # for whole chunks, and two are encoded side by side, each at half the speed: at 1.2 times real time these lengths keep
@@ -51,9 +51,9 @@ def plan_chunks(
     `sizes[n]` are the source's bytes behind output frame n.
 
     A cut lies at the first GOP multiple at or after a source keyframe, so that a chunk decodes less than a GOP more
-    than it encodes: a long source GOP makes a longer chunk, or decoding would go quadratic. The opening is cut into
-    chunks of a GOP each wherever the source has its keyframes, and so, within bounds, is the run-up after it: short
-    chunks are there soon. Where some chunk comes out so long that somebody who watches meanwhile would stand still
+    than it encodes: a long source GOP makes a longer chunk, or decoding would go quadratic. The opening is a chunk of
+    its own wherever the source has its keyframes, and so, within bounds, are the short chunks of the run-up after it:
+    they are there soon. Where some chunk comes out so long that somebody who watches meanwhile would stand still
     all the same, there is neither. No chunk is shorter than a GOP unless the whole video is.
     """
     keys = sorted({gop_count(k, gop_frames) * gop_frames for k in keyframes} | {0})
@@ -70,30 +70,30 @@ def plan_chunks(
 
 
 def opening_length(chunks: Sequence[ChunkSpec], gop_frames: int) -> int:
-    """Return how many GOPs at the front are chunks of their own, those of the opening and on; 0 where there is none."""
-    opening = _cut_opening(chunks[-1].end_frame, gop_frames, OPENING_GOPS)
-    if [chunk.start_frame for chunk in chunks[: len(opening)]] != opening or len(opening) == 1:
+    """Return how many GOPs at the front are segments of their own: the opening's, and as far as chunks have one GOP.
+
+    0 where there is no opening.
+    """
+    if chunks[0].end_frame != OPENING_GOPS * gop_frames or len(chunks) == 1:
         return 0
-    return sum(1 for _ in itertools.takewhile(lambda chunk: chunk.end_frame - chunk.start_frame == gop_frames, chunks))
+    rest = itertools.takewhile(lambda chunk: chunk.end_frame - chunk.start_frame == gop_frames, chunks[1:])
+    return OPENING_GOPS + sum(1 for _ in rest)
 
 
 def encode_tasks(plan: EncodePlan, chunks: Sequence[ChunkSpec]) -> list[ChunkSpec]:
     """Return the tasks that encode the chunks, in the order in which they should be done.
 
-    The opening is encoded in the rungs of at most 720 lines first: they are the ones a player begins with, and
-    are made in half the time. The larger ones of the same seconds come next. `source_bytes` are shared out by rate.
+    The opening is encoded in the rungs of at most 720 lines first: they are the ones a player begins with, and are made
+    in half the time. The larger ones of the same seconds come next. `source_bytes` are shared out by rate.
     """
     low = [rung for rung in plan.rungs if min(rung.width, rung.height) <= _OPENING_LINES]
     high = [rung for rung in plan.rungs if rung not in low]
-    if not low or not high:
+    if not low or not high or not plan.opening_gops:
         return list(chunks)
-    count = min(OPENING_GOPS, plan.opening_gops)
-    opening, rest = chunks[:count], chunks[count:]
-    first = [_share(chunk, low, plan.rungs) for chunk in opening]
-    left = [chunk.source_bytes - part.source_bytes for chunk, part in zip(opening, first, strict=True)]
-    names = [rung.name for rung in high]
-    second = [replace(chunk, rungs=names, source_bytes=size) for chunk, size in zip(opening, left, strict=True)]
-    return [*first, *second, *rest]
+    opening, *rest = chunks
+    first = _share(opening, low, plan.rungs)
+    left = opening.source_bytes - first.source_bytes
+    return [first, replace(opening, rungs=[rung.name for rung in high], source_bytes=left), *rest]
 
 
 def audio_part_ends(frames: int, gop_frames: int) -> list[int]:
@@ -108,8 +108,8 @@ def _share(chunk: ChunkSpec, rungs: Sequence[Rung], all_rungs: Sequence[Rung]) -
 
 
 def _cut_opening(frames: int, gop_frames: int, gops: int) -> list[int]:
-    """Cut the first GOPs apart, as far as there is a whole one behind each cut."""
-    return [0, *(cut for cut in range(gop_frames, (gops + 1) * gop_frames, gop_frames) if cut <= frames - gop_frames)]
+    """Cut the first GOPs off where there is a whole one behind them."""
+    return [0, gops * gop_frames] if gops and gops * gop_frames <= frames - gop_frames else [0]
 
 
 def _cut_rest(cuts: list[int], keys: list[int], last: int, gop_frames: int, run_up_s: int) -> list[int]:

@@ -143,14 +143,14 @@ def test_a_frame_is_a_whole_number_of_ticks(fps: Fraction, expected: int) -> Non
     ("name", "clip", "chunks", "opening"),
     [
         ("short.mp4", Clip(frames=30, gop=250), [30], 0),
-        ("two.mp4", Clip(frames=100, gop=250), [50, 50], 2),
-        ("one_keyframe.mp4", Clip(frames=350, gop=1000), [50, 50, 50, 50, 50, 100], 5),
-        ("often.mp4", Clip(frames=800, gop=25), [*[50] * 9, *[100] * 3, 50], 9),
+        ("two.mp4", Clip(frames=100, gop=250), [50, 50], 0),
+        ("one_keyframe.mp4", Clip(frames=350, gop=1000), [150, 50, 50, 100], 5),
+        ("often.mp4", Clip(frames=800, gop=25), [150, *[50] * 6, *[100] * 3, 50], 9),
         ("slow.mp4", Clip(frames=330, fps=Fraction(6), gop=1000), [330], 0),
         ("untimed.avi", Clip(frames=350, gop=25, options={"bf": "2"}), [350], 0),
-        ("half.mkv", Clip(frames=120, fps=Fraction(25, 2), gop=1000), [25, 25, 25, 45], 3),
-        ("film.mkv", Clip(frames=240, fps=Fraction(24000, 1001), gop=1000), [48, 48, 48, 48, 48], 5),
-        ("ntsc.mkv", Clip(frames=600, fps=Fraction(60000, 1001), gop=1000), [120, 120, 120, 120, 120], 5),
+        ("half.mkv", Clip(frames=120, fps=Fraction(25, 2), gop=1000), [75, 45], 3),
+        ("film.mkv", Clip(frames=240, fps=Fraction(24000, 1001), gop=1000), [144, 48, 48], 5),
+        ("ntsc.mkv", Clip(frames=600, fps=Fraction(60000, 1001), gop=1000), [360, 120, 120], 5),
     ],
 )
 def test_the_plan_opens_with_single_gops_where_somebody_could_watch_on(
