@@ -331,24 +331,25 @@ print("sound fragments:", [len(fragment) for fragment in audio_fragments], "byte
 # behind the other into one file, and that file is stored as an **object**: it has a key, it is whole, and it never
 # changes. Nothing is joined afterwards.
 #
-# The first chunks are short, so that somebody can begin to watch: three of one GOP. Then they grow, since a task has a
-# fixed cost: 4 s, 8 s, 12 s.
+# The first one is the *opening*, 6 s, so that somebody can begin to watch. After it chunks are short, so that the next
+# seconds are there in time, and then they grow, since a task has a fixed cost: 2 s, 4 s, 8 s, 12 s.
 
 
 # %%
 def toy_cut(gops: int) -> list[tuple[int, int]]:
-    lengths = itertools.chain([1, 1, 1, 2, 4], itertools.repeat(6))
+    lengths = itertools.chain([3], [1] * 6, [2] * 10, [4] * 9, itertools.repeat(6))
     cuts = [0]
-    while cuts[-1] < gops:
+    while cuts[-1] < gops - 1:
         cuts.append(min(gops, cuts[-1] + next(lengths)))
+    cuts[-1] = gops  # the last GOP is seldom whole: it goes with the chunk before it
     return list(itertools.pairwise(cuts))
 
 
 print(toy_cut(len(gops)), "of", len(gops), "GOPs; a minute:", toy_cut(30))
 
 # %% [markdown]
-# The class cuts frames. After the opening it cuts only where the *source* has a keyframe, or a task would have to
-# decode what comes before its first frame; ours has one every 2 s, so the two agree. The sound is encoded in one run
+# The class cuts frames. It likes to cut where the *source* has a keyframe, or a task would have to decode what comes
+# before its first frame; ours has one every 2 s, so the two agree. The sound is encoded in one run
 # and handed over in *parts*: the opening's seconds, then 32 s each.
 
 # %%
@@ -380,7 +381,7 @@ def toy_index(data: bytes) -> list[tuple[int, int, int]]:
 
 
 toy_rows = {key: toy_index(data) for key, data in store.items()}
-toy_rows["360p.4.m4s"]
+toy_rows["360p.3.m4s"]
 
 # %% [markdown]
 # In the house the encoder's process knows all that as it writes. `TrackTable` has every sample as a column;
@@ -400,9 +401,9 @@ for key, table in tables.items():
     index = FragmentIndex.unpack(table.index.pack())
     columns = (index.sizes.tolist(), index.ticks.tolist(), index.sync_ends.tolist())
     assert list(zip(*columns, strict=True)) == toy_rows[key]
-whole_table = TrackTable.unpack(tables["360p.4.m4s"].pack())
-assert whole_table.sizes.tolist() == tables["360p.4.m4s"].sizes.tolist()
-print(len(store["360p.4.m4s"]), "bytes of object,", len(tables["360p.4.m4s"].pack()), "of packed table, 24 of index")
+whole_table = TrackTable.unpack(tables["360p.3.m4s"].pack())
+assert whole_table.sizes.tolist() == tables["360p.3.m4s"].sizes.tolist()
+print(len(store["360p.3.m4s"]), "bytes of object,", len(tables["360p.3.m4s"].pack()), "of packed table, 24 of index")
 
 # %% [markdown]
 # `run_lengths`, which will squeeze the columns into `stts` and `ctts` again, is the inverse of our `unfold`:
@@ -464,37 +465,38 @@ def frames_of(data: bytes) -> list[bytes]:
 
 shown = frames_of(clip)
 for init in (toy_init, inits["360p"]):
-    assert frames_of(init + store["360p.3.m4s"]) == shown[60:100]
+    assert frames_of(init + store["360p.1.m4s"]) == shown[60:80]
 print(len(inits["360p"]), "and", len(inits["audio"]), "bytes; any one object plays behind its init segment")
 
 # %% [markdown]
 # And it plays *at its place*: `tfdt` counts from the film's beginning, not from the chunk's.
 
 # %%
-with av.open(io.BytesIO(inits["360p"] + store["360p.3.m4s"])) as container:
-    print("the first frame of chunk 3 is shown at", next(container.decode(video=0)).time, "s")
+with av.open(io.BytesIO(inits["360p"] + store["360p.1.m4s"])) as container:
+    print("the first frame of chunk 1 is shown at", next(container.decode(video=0)).time, "s")
 
 # %% [markdown]
 # ## A list for HLS
 #
 # An HLS player reads a text: where the init segment is, and then one entry a **segment**, with its length in seconds
-# and a byte range of a URL. A segment is a run of fragments of one object. Ours hold two GOPs, in the opening one. The
-# URLs are *logical*: `v/360p/3.m4s` is chunk 3, whatever key its object has.
+# and a byte range of a URL. A segment is a run of fragments of one object. Ours hold two GOPs, in the first 18 s one. The
+# URLs are *logical*: `v/360p/1.m4s` is chunk 1, whatever key its object has.
 
 
 # %%
-def toy_segments(n: int, opening: int = 3) -> str:
+def toy_segments(n: int, single: int = 9) -> str:
     text, at, rows = "", 0, toy_rows[f"360p.{n}.m4s"]
+    gop, _ = toy_cut(len(gops))[n]
     while rows:
-        take = 1 if n < opening else 2
+        take = 1 if gop < single else 2
         length = sum(size for size, _, _ in rows[:take])
         lasts = sum(tick for _, tick, _ in rows[:take]) / timescale
         text += f"#EXTINF:{lasts:.6f},\n#EXT-X-BYTERANGE:{length}@{at}\n../v/360p/{n}.m4s\n"
-        at, rows = at + length, rows[take:]
+        at, rows, gop = at + length, rows[take:], gop + take
     return text
 
 
-print(toy_segments(2) + toy_segments(4))
+print(toy_segments(0) + toy_segments(1))
 
 # %% [markdown]
 # While it encodes, chunks come back in any order. The **live** list shows the segments before the first chunk that is
@@ -507,7 +509,7 @@ print(toy_segments(2) + toy_segments(4))
 def toy_list(recorded: set[int], *, live: bool) -> str:
     head = ["#EXTM3U", "#EXT-X-VERSION:7", "#EXT-X-TARGETDURATION:4", "#EXT-X-MEDIA-SEQUENCE:0"]
     head += [f"#EXT-X-PLAYLIST-TYPE:{'EVENT' if live else 'VOD'}", "#EXT-X-INDEPENDENT-SEGMENTS"]
-    head += ["#EXT-X-START:TIME-OFFSET=0,PRECISE=YES"] if live else []
+    head += ["#EXT-X-START:TIME-OFFSET=0.01,PRECISE=YES"] if live else []
     head += ['#EXT-X-MAP:URI="../v/360p/init.mp4"', ""]
     known = list(itertools.takewhile(lambda n: n in recorded, itertools.count()))
     body = "".join(toy_segments(n) for n in known)
@@ -516,7 +518,7 @@ def toy_list(recorded: set[int], *, live: bool) -> str:
     return "\n".join(head) + body + ("" if live else "#EXT-X-ENDLIST\n")
 
 
-for recorded in ({0, 1}, {0, 1, 3}, {0, 1, 2}, {0, 1, 2, 3}):
+for recorded in ({1, 2}, {0, 2}, {0, 1}, {0, 1, 2}):
     print(recorded, "→", toy_list(recorded, live=True).count("#EXTINF"), "segments")
 
 # %% [markdown]
@@ -528,7 +530,7 @@ for recorded in ({0, 1}, {0, 1, 3}, {0, 1, 2}, {0, 1, 2, 3}):
 from sfserver.media.mp4.hls import END_LIST, media_head, segment_lines
 from sfserver.media.mp4.segments import SegmentRule, cut_segments, target_duration_s
 
-rule = SegmentRule(gops=2, opening_gops=3)
+rule = SegmentRule(gops=2, opening_gops=9)
 target_s = target_duration_s(GOP, FPS, rule)
 
 
@@ -541,9 +543,9 @@ def class_list(chunks: int, *, live: bool) -> str:
     return text + ("" if live else END_LIST)
 
 
-assert class_list(4, live=True) == toy_list({0, 1, 2, 3}, live=True)
-assert class_list(5, live=False) == toy_list(set(range(5)), live=False)
-print(class_list(5, live=False))
+assert class_list(2, live=True) == toy_list({0, 1}, live=True)
+assert class_list(len(plan), live=False) == toy_list(set(range(len(plan))), live=False)
+print(class_list(len(plan), live=False))
 
 # %% [markdown]
 # Does it play? We lay the objects out under their URLs and let FFmpeg's HLS reader follow the list.
@@ -551,7 +553,7 @@ print(class_list(5, live=False))
 # %%
 with tempfile.TemporaryDirectory() as folder:
     files = {f"v/360p/{n}.m4s": store[f"360p.{n}.m4s"] for n in range(len(plan))}
-    files |= {"v/360p/init.mp4": inits["360p"], "hls/360p.m3u8": class_list(5, live=False).encode()}
+    files |= {"v/360p/init.mp4": inits["360p"], "hls/360p.m3u8": class_list(len(plan), live=False).encode()}
     for name, data in files.items():
         (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
         (Path(folder) / name).write_bytes(data)
@@ -572,7 +574,7 @@ print(len(played), "frames, those of the clip")
 #  stored      head   moov ──────────┬───────────┬──────────┐
 #                                    ▼           ▼          ▼
 #  virtual     [head][mdat: [moof v0 ▒▒▒▒▒][moof a0 ▒▒][moof v1 ▒▒▒▒▒][moof a1 ▒▒] …
-#                           └360p.0.m4s ──┘└audio.0…──┘└360p.1.m4s ──┘└audio.0…──┘
+#                           └360p.0.m4s ──┘└audio.0…──┘└360p.0.m4s ──┘└audio.0…──┘
 # ```
 #
 # Nobody ever writes that file. A request for some bytes of it is answered from the head and the chunk objects. The head

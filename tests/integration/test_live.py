@@ -101,7 +101,7 @@ def test_a_stored_chunk_that_goes_fails_the_job_and_not_the_server(
     slow_server: EmbeddedServer, long_clip: Path, damage: str
 ) -> None:
     accepted, viewers = begin(slow_server, long_clip)
-    chunk = next((slow_server.data_dir / "objects" / "video").rglob("720p.1.m4s"))
+    chunk = next((slow_server.data_dir / "objects" / "video").rglob("720p.0.m4s"))
     chunk.unlink() if damage == "missing" else chunk.write_bytes(chunk.read_bytes()[:-1])
     job = slow_server.wait(accepted["job_id"])
     assert (job["status"], job["error"]["code"]) == ("failed", "source_missing"), job

@@ -1,5 +1,5 @@
 // A video element with eyes and ears: which frame is on it, when each came, and when it was loud.
-const WIDTH = 320, HEIGHT = 180, BITS = 10, LOUD = 0.2;
+const WIDTH = 320, HEIGHT = 180, BITS = 10, LOUD = 0.2, NEAR_S = 0.2;
 const sound = new AudioContext();
 
 export const within = (promise, what, timeout_ms = 15000) => Promise.race([
@@ -48,12 +48,19 @@ export class Screen {
   }
 
   async seek(time) {
-    const shown = new Promise((resolve) => this.video.requestVideoFrameCallback(resolve));
+    // What was under way when it was asked may still be announced.
+    const shown = new Promise((resolve) => {
+      const look = (_, { mediaTime }) => {
+        if (Math.abs(mediaTime - time) < NEAR_S) resolve();
+        else this.video.requestVideoFrameCallback(look);
+      };
+      this.video.requestVideoFrameCallback(look);
+    });
     const sought = this.heard("seeked");
     this.video.currentTime = time;
     await sought.catch((error) => { throw new Error(`a seek to ${time} s: ${error.message}; ${this.state()}`); });
     // A frame that is there already is not always announced.
-    await Promise.race([shown, new Promise((resolve) => setTimeout(resolve, 200))]);
+    await Promise.race([shown, new Promise((resolve) => setTimeout(resolve, 500))]);
     return this.read();
   }
 
