@@ -479,7 +479,7 @@ with av.open(io.BytesIO(inits["360p"] + store["360p.1.m4s"])) as container:
 # ## A list for HLS
 #
 # An HLS player reads a text: where the init segment is, and then one entry a **segment**, with its length in seconds
-# and a byte range of a URL. A segment is a run of fragments of one object. Ours hold two GOPs, in the first 18 s one. The
+# and a byte range of a URL. A segment is a run of fragments of one object. Ours hold two GOPs, one in the first 18 s.
 # URLs are *logical*: `v/360p/1.m4s` is chunk 1, whatever key its object has.
 
 
