@@ -6,14 +6,17 @@ import time
 from starlette.types import ASGIApp, Message, Scope
 
 from sfserver.deps import Runtime
-from sfserver.playback.admission import Admissions
-from sfserver.playback.catalogue import Publication
+from sfserver.models import Video
+from sfserver.playback.admission import Admissions, Watchable
+from sfserver.publications.reading import Publication
 from sfserver.roots.api import create_app
 
 
 async def first_byte_cpu_s(runtime: Runtime, published: Publication, path: str, starts: list[int]) -> list[float]:
     """Seek as a player does, to the end from each start on; return the event loop's CPU until the first bytes leave."""
-    base, _ = Admissions(runtime).media_base(published, None)
+    with runtime.database.read() as session:
+        watched = Watchable.of(session.get_one(Video, published.video_id), published)
+    base, _ = Admissions(runtime).media_base(watched, None)
     app = create_app(runtime)
     await _seek(app, f"{base}/{path}", 0)
     return [await _seek(app, f"{base}/{path}", start) for start in starts]

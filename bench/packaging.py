@@ -31,7 +31,8 @@ from sfserver.deps import Runtime
 from sfserver.infra.queue.contract import Queue
 from sfserver.models import Job, Task, Video
 from sfserver.playback.bodies import cut_into_buffers
-from sfserver.playback.catalogue import Catalogue, Publication, generation_of, master_playlist, publication_of
+from sfserver.playback.catalogue import Catalogue, master_playlist
+from sfserver.publications.reading import Publication, generation_of, publication_of
 from sfserver.roots.worker import make_sandbox
 from sfserver.tasks.attempt import Attempt, Bench
 from sfserver.tasks.claim import claim_task
@@ -165,13 +166,13 @@ def _memory(found: Packaged) -> str:
 def _live_rows(runtime: Runtime, made: LongFilm) -> list[Row]:
     """Poll the list of the top rung, with nothing new and with one new chunk each time."""
     with runtime.database.read() as session:
-        published = generation_of(session, session.get_one(Video, made.video_id), 1)
+        published = generation_of(session, made.video_id, 1)
     catalogue, track = Catalogue(runtime.database), published.pictures[0]
     asked_s = _timed(lambda: catalogue.load_chunks(published, track))
     known, waiting = catalogue.load_chunks(published, track), iter(made.held_back)
     built_s = _timed(lambda: known.playlist("live", packed=False))
     first = f"{_ms(built_s)} on the event loop, {_ms(asked_s)} on a thread"
-    rows = [Row(f"live list of {known.segments} segments, first asked for", first)]
+    rows = [Row(f"live list of {len(known.cuts)} segments, first asked for", first)]
     for is_new in (False, True):
         for packed in (False, True):
             asked, built = list[float](), list[float]()
@@ -230,10 +231,10 @@ def _text_rows(runtime: Runtime, published: Publication) -> list[Row]:
         catalogue.load_chunks(published, track)
     known = catalogue.load_chunks(published, published.pictures[0])
     return [
-        _text_row("master, on the event loop", lambda: master_playlist(published).encode()),
-        _text_row("VOD list, on the event loop", lambda: known.playlist("vod", packed=False)),
-        _text_row("I-frame list, on the event loop", lambda: known.playlist("iframes", packed=False)),
-        _text_row("MPD, on a thread", lambda: catalogue.load_manifest(published, "../", packed=False)),
+        _text_row("master, on the event loop", lambda: master_playlist(published, "en").encode()),
+        _text_row("VOD list, on a thread at first", lambda: known.playlist("vod", packed=False)),
+        _text_row("I-frame list, on a thread at first", lambda: known.playlist("iframes", packed=False)),
+        _text_row("MPD, on a thread", lambda: catalogue.load_manifest(published, "../", "en", packed=False)),
     ]
 
 
