@@ -23,9 +23,10 @@ FEW = (
     ("probe", signal.SIGKILL, 0.0),
     ("encode", signal.SIGABRT, 0.1),
     ("encode", signal.SIGKILL, 0.0),
+    ("encode", signal.SIGSEGV, 0.0),
     ("audio", signal.SIGSTOP, 0.0),
     ("audio", signal.SIGSEGV, 0.0),
-    ("package", signal.SIGABRT, 0.0),
+    ("audio", signal.SIGABRT, 0.0),
     ("package", signal.SIGKILL, 0.0),
 )
 
@@ -88,7 +89,7 @@ def test_a_crash_costs_one_job(
         for order, job_id in sent:
             with proof.cell(f"{order.number.name} in {order.stage} within {order.delay_s} s, turn {turn}"):
                 ended += assert_quarantined(server.wait(job_id, timeout_s=300), order)
-        assert ended >= len(orders) // 4, (ended, reaper.hits)  # a short step may be over before it is hit
+        assert ended >= len(orders) // 2, (ended, reaper.hits)
         with proof.cell(f"the jobs beside them, turn {turn}"):
             for job_id in good:
                 assert_untouched(server.wait(job_id))
